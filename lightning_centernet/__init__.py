@@ -1,0 +1,1 @@
+"""CenterNet, CenterTrack and CenterFusion as one PyTorch Lightning package."""

@@ -1,0 +1,1 @@
+"""Geometry of images, boxes and heat maps, as pure functions on tensors."""

@@ -1,0 +1,67 @@
+"""Affine maps of the image plane, as (..., 2, 3) matrices in continuous pixel coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def similarity(
+    center: tuple[float, float],
+    scale: float,
+    rotation: float,
+    output_size: tuple[int, int],
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
+    """Build the map that cuts a rotated square out of an image.
+
+    Args:
+        center: the point x, y of the source that lands in the middle of the output.
+        scale: the extent of the source that fills the output's width.
+        rotation: degrees; the source is turned by its negative.
+        output_size: width and height of the output.
+        shift: moves the centre by this fraction of `scale`, in x and y.
+
+    Returns:
+        (2, 3) float64 matrix (the crop of CenterNet, CenterTrack and CenterFusion).
+    """
+    zoom = output_size[0] / scale
+    cos, sin = zoom * math.cos(math.radians(-rotation)), zoom * math.sin(math.radians(-rotation))
+    x, y = center[0] + scale * shift[0], center[1] + scale * shift[1]
+    return torch.tensor(
+        [
+            [cos, -sin, output_size[0] / 2 - cos * x + sin * y],
+            [sin, cos, output_size[1] / 2 - sin * x - cos * y],
+        ],
+        dtype=torch.float64,
+    )
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Chain two maps: `inner` first, then `outer`. Shapes (..., 2, 3)."""
+    linear = outer[..., :2] @ inner[..., :2]
+    offset = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat([linear, offset], dim=-1)
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Invert a map. Shape (..., 2, 3)."""
+    (a, b, x), (c, d, y) = matrix[..., 0, :].unbind(-1), matrix[..., 1, :].unbind(-1)
+    rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
+    determinant = (a * d - b * c)[..., None, None]
+    return torch.stack(rows, dim=-1).unflatten(-1, (2, 3)) / determinant
+
+
+def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
+    """Map (..., N, 2) points; the result has the points' dtype."""
+    mapped = points.to(matrix.dtype) @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
+    return mapped.to(points.dtype)
+
+
+def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """Map (..., N, 4) boxes to the upright boxes round their mapped corners."""
+    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].unflatten(-1, (4, 2)).flatten(-3, -2)
+    corners = transform_points(corners, matrix).unflatten(-2, (-1, 4))
+    return torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1)
