@@ -51,7 +51,7 @@ def invert(matrix: Tensor) -> Tensor:
     (a, b, x), (c, d, y) = matrix[..., 0, :].unbind(-1), matrix[..., 1, :].unbind(-1)
     rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
     determinant = (a * d - b * c)[..., None, None]
-    return torch.stack(rows, dim=-1).unflatten(-1, (2, 3)) / determinant
+    return torch.unflatten(torch.stack(rows, dim=-1), -1, (2, 3)) / determinant
 
 
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
@@ -62,6 +62,6 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
 
 def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
     """Map (..., N, 4) boxes to the upright boxes round their mapped corners."""
-    corners = boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]].unflatten(-1, (4, 2)).flatten(-3, -2)
-    corners = transform_points(corners, matrix).unflatten(-2, (-1, 4))
+    corners = torch.unflatten(boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]], -1, (4, 2)).flatten(-3, -2)
+    corners = torch.unflatten(transform_points(corners, matrix), -2, (-1, 4))
     return torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1)

@@ -1,0 +1,85 @@
+"""The heat map of the objects' centres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from lightning_centernet.geometry.gaussian import draw_gaussians
+from lightning_centernet.heads.objects import Objects
+from lightning_centernet.heads.spec import Head, Location, target
+from lightning_centernet.losses import dense_focal_loss, sparse_focal_loss
+from lightning_centernet.types import Batch, Tensors
+
+Focal = Literal["sparse", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap(Head):
+    """`hm`: where the centres of the objects of each class are (CenterNet, section 3).
+
+    Attributes:
+        bias: -2.19, a probability of 0.1 everywhere (CenterNet); CenterTrack starts at -4.6.
+        focal: positives from `ind`, `cat` and `mask` (`sparse`: CenterTrack, CenterFusion), or the cells equal to 1
+            (`dense`: CenterNet, TensorFlow CenterNet).
+        clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals.
+        mse: plain squared error of the raw outputs instead of the focal loss, against Gaussians of 2 cells
+            (an experiment of CenterNet).
+    """
+
+    bias: float = -2.19
+    focal: Focal = "sparse"
+    clamp: bool = False
+    mse: bool = False
+
+    @property
+    def at(self) -> Location:
+        """The whole map."""
+        return "map"
+
+    @property
+    def positives(self) -> tuple[str, str, str]:
+        """Keys of the listed objects' cells, channels and mask."""
+        return "ind", "cat", "mask"
+
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Compute the focal loss, or the squared error."""
+        heatmap = target(batch, self, self.name)
+        if self.mse:
+            return F.mse_loss(prediction.float(), heatmap.float())
+        if self.focal == "dense":
+            return dense_focal_loss(prediction, heatmap, clamp=self.clamp)
+        index, channel, mask = (target(batch, self, key) for key in self.positives)
+        return sparse_focal_loss(prediction, heatmap, index, channel, mask, clamp=self.clamp)
+
+    def encode(self, objects: Objects) -> Tensors:
+        """Draw a peak for each object, and keep the loss away from ignored regions.
+
+        There the map is 1, which the sparse loss counts neither as positive nor as negative (CenterTrack), or 0.9999,
+        which is next to nothing for the dense one (CenterNet).
+        """
+        grid = objects.grid
+        shape = (objects.mask.shape[0], self.channels, grid.height, grid.width)
+        heatmap = torch.zeros(shape, device=objects.cells.device)
+        radii = torch.full_like(objects.radii, 6) if self.mse else objects.radii
+        draw_gaussians(heatmap, objects.cells, objects.labels, radii, objects.mask, sigma=2.0 if self.mse else None)
+        level = 1.0 if self.focal == "sparse" else 0.9999
+        torch.maximum(heatmap, level * ignored_regions(objects, self.channels), out=heatmap)
+        return {self.name: heatmap}
+
+
+def ignored_regions(objects: Objects, classes: int) -> Tensor:
+    """Mark the cells, (B, C, h, w), that lie in an ignored region of their class (label -1: of every class)."""
+    grid, device = objects.grid, objects.cells.device
+    left, top, right, bottom = objects.boxes.long().unsqueeze(-1).unbind(-2)
+    columns, rows = torch.arange(grid.width, device=device), torch.arange(grid.height, device=device)
+    inside_rows = ((rows >= top) & (rows <= bottom)).float()
+    inside_columns = ((columns >= left) & (columns <= right)).float()
+    labels = objects.annotations["labels"].unsqueeze(-1)
+    concerned = (labels == torch.arange(classes, device=device)) | (labels == -1)
+    concerned = concerned & objects.ignored.unsqueeze(-1)
+    return torch.einsum("bmc,bmh,bmw->bchw", concerned.float(), inside_rows, inside_columns).clamp(max=1)

@@ -1,0 +1,64 @@
+"""Heads of the human pose: joints regressed from the centre, and joints as peaks of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_centernet.heads.heatmap import Heatmap
+from lightning_centernet.heads.objects import Objects
+from lightning_centernet.heads.regression import Regression
+from lightning_centernet.heads.spec import Head, Location
+from lightning_centernet.types import Detections, Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joints(Regression):
+    """`hps`: each joint minus the integer centre, in output cells, x before y (CenterNet, section 4.2)."""
+
+    def encode(self, objects: Objects) -> Tensors:
+        """Refuse: keypoints are not read from annotations."""
+        return Head.encode(self, objects)
+
+    def decode(self, values: Tensor, detections: Detections) -> Tensors:
+        """Place the joints, (B, K, J, 2)."""
+        return {"keypoints": torch.unflatten(values, -1, (-1, 2)) + detections["cells"].unsqueeze(2)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointHeatmap(Heatmap):
+    """`hm_hp`: where each kind of joint is, whomever it belongs to (CenterNet, section 4.2)."""
+
+    @property
+    def positives(self) -> tuple[str, str, str]:
+        """Keys of the listed joints' cells, kinds and mask."""
+        return "hp_ind", "joint", "hm_hp_mask"
+
+    def encode(self, objects: Objects) -> Tensors:
+        """Refuse: keypoints are not read from annotations."""
+        return Head.encode(self, objects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointOffset(Regression):
+    """`hp_offset`: the part of a joint's position that its integer cell loses (CenterNet, section 4.2)."""
+
+    @property
+    def at(self) -> Location:
+        """The joints."""
+        return "joint"
+
+    @property
+    def mask_keys(self) -> tuple[str, ...]:
+        """Keys of the mask; CenterNet's batches call it `hp_mask`."""
+        return ("hp_offset_mask", "hp_mask")
+
+    def encode(self, objects: Objects) -> Tensors:
+        """Refuse: keypoints are not read from annotations."""
+        return Head.encode(self, objects)
+
+    def decode(self, values: Tensor, detections: Detections) -> Tensors:
+        """Add nothing: the offsets belong to joints, not to centres."""
+        return {}

@@ -1,0 +1,11 @@
+"""Depth as a function of a raw output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def depth_from_logits(logits: Tensor) -> Tensor:
+    """Turn raw outputs into metres: 1 / (sigmoid(x) + 1e-6) - 1, in float32 (Eigen et al. 2014, as CenterNet uses it)."""
+    return 1 / (torch.sigmoid(logits.float()) + 1e-6) - 1
