@@ -1,0 +1,107 @@
+"""Explain a failure in the user's words: the message, and the nearest right names for a mistyped one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose, initialize_config_module
+from hydra._internal.utils import get_args_parser  # private, see arguments.py
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_centernet._conf import NAME as CONF
+from lightning_centernet.cli.arguments import UsageError
+from lightning_centernet.errors import UserError
+
+
+class Explanation(NamedTuple):
+    """What to print, and the exit code: 2 for a wrong command line, else 1."""
+
+    text: str
+    exit_code: int
+
+
+def explain(error: Exception, arguments: list[str]) -> Explanation | None:
+    """Say what the user can do about an error; None when it is not the user's mistake."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, UserError):
+            return Explanation(str(cause), 2 if isinstance(cause, UsageError) else 1)
+    if isinstance(error, MissingConfigException):
+        return Explanation(_explain_choice(error), 2)
+    if isinstance(error, OverrideParseException):
+        return Explanation(f"cannot read {error.override!r}: {error}", 2)
+    if isinstance(error, ConfigCompositionException):
+        return Explanation(_explain_override(error, arguments), 2)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return Explanation("\n".join(dict.fromkeys(map(str, causes))), 1)
+    return None
+
+
+def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
+    """Return the candidates most like a mistyped dotted name, the best first.
+
+    The last part alone may match too: `lr` finds `optimizer.lr`.
+    """
+    scores = {candidate: _likeness(name, candidate) for candidate in candidates}
+    likely = [candidate for candidate, score in scores.items() if score[0] > 0.7]  # a typo or two in a word of ten
+    return sorted(likely, key=lambda candidate: scores[candidate], reverse=True)[:count]
+
+
+def known_names(arguments: list[str]) -> set[str]:
+    """Return every key and group of the config that the group choices among these arguments compose."""
+    flags = get_args_parser().parse_args(arguments)
+    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    with initialize_config_module(CONF, version_base="1.3"):
+        groups = set(GlobalHydra.instance().config_loader().list_groups(""))
+        choices = [override for override in flags.overrides if _key(override) in groups and "," not in override]
+        config = compose(flags.config_name or "config", overrides=search + choices)
+    return groups | set(_keys(config))
+
+
+def _explain_choice(error: MissingConfigException) -> str:
+    wanted = (error.missing_cfg_file or "").rpartition("/")[-1]
+    return f"{error}{_question(nearest(wanted, error.options or ()))}"
+
+
+def _explain_override(error: ConfigCompositionException, arguments: list[str]) -> str:
+    try:
+        known = known_names(arguments)
+    except HydraException:  # then the choice of groups itself is wrong, and `error` says how
+        return str(error)
+    overrides = get_args_parser().parse_args(arguments).overrides
+    keys = [_key(override) for override in overrides if not override.startswith(("+", "hydra"))]
+    lines = [f"unknown key {key!r}.{_question(nearest(key, known))}" for key in keys if key not in known]
+    return "\n".join([*lines, "(A key of your own is added with a plus: +key=value)"]) if lines else str(error)
+
+
+def _question(names: list[str]) -> str:
+    return f" Did you mean {' or '.join(names)}?" if names else ""
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in map(str, config):
+        yield f"{prefix}{name}"
+        if OmegaConf.is_dict(node := config._get_node(name)):
+            yield from _keys(node, f"{prefix}{name}.")
+
+
+def _likeness(name: str, candidate: str) -> tuple[float, float]:
+    whole = SequenceMatcher(None, name, candidate).ratio()
+    last = SequenceMatcher(None, name.rpartition(".")[-1], candidate.rpartition(".")[-1]).ratio()
+    return max(whole, last), whole
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
