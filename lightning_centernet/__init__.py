@@ -10,17 +10,20 @@ from lightning_centernet import _conf
 if TYPE_CHECKING:
     from lightning_centernet.decoding import decode
     from lightning_centernet.encoding import encode
+    from lightning_centernet.errors import UserError
     from lightning_centernet.generic_loss import GenericLoss
-    from lightning_centernet.heads import standard_heads
+    from lightning_centernet.heads import Head, standard_heads
     from lightning_centernet.module import CenterNet
 
-__all__ = ["CenterNet", "GenericLoss", "decode", "encode", "standard_heads"]
+__all__ = ["CenterNet", "GenericLoss", "Head", "UserError", "decode", "encode", "standard_heads"]
 
 # Loaded when first asked for, so that `--help` need not wait for torch. No module may bear one of these names: importing
 # it would put the module where the public name is expected.
 _HOME = {
     "CenterNet": "module",
     "GenericLoss": "generic_loss",
+    "Head": "heads",
+    "UserError": "errors",
     "decode": "decoding",
     "encode": "encoding",
     "standard_heads": "heads",

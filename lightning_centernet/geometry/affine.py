@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 
-def similarity(
-    center: tuple[float, float],
-    scale: float,
-    rotation: float,
-    output_size: tuple[int, int],
-    shift: tuple[float, float] = (0.0, 0.0),
-) -> Tensor:
+def similarity(center: tuple[float, float], scale: float, rotation: float, output_size: tuple[int, int]) -> Tensor:
     """Build the map that cuts a rotated square out of an image.
 
     Args:
@@ -22,18 +16,16 @@ def similarity(
         scale: the extent of the source that fills the output's width.
         rotation: degrees; the source is turned by its negative.
         output_size: width and height of the output.
-        shift: moves the centre by this fraction of `scale`, in x and y.
 
     Returns:
         (2, 3) float64 matrix (the crop of CenterNet, CenterTrack and CenterFusion).
     """
     zoom = output_size[0] / scale
     cos, sin = zoom * math.cos(math.radians(-rotation)), zoom * math.sin(math.radians(-rotation))
-    x, y = center[0] + scale * shift[0], center[1] + scale * shift[1]
     return torch.tensor(
         [
-            [cos, -sin, output_size[0] / 2 - cos * x + sin * y],
-            [sin, cos, output_size[1] / 2 - sin * x - cos * y],
+            [cos, -sin, output_size[0] / 2 - cos * center[0] + sin * center[1]],
+            [sin, cos, output_size[1] / 2 - sin * center[0] - cos * center[1]],
         ],
         dtype=torch.float64,
     )

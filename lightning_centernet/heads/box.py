@@ -26,11 +26,17 @@ class Size(Regression):
     class_specific: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse options that exclude each other.
+        """Check the values, and refuse options that exclude each other.
 
         Raises:
-            UserError: both `dense` and `class_specific` are asked for.
+            UserError: both `dense` and `class_specific` are asked for, or the channels do not fit.
         """
+        super().__post_init__()
+        if self.channels != 2 and not self.class_specific:
+            raise UserError(
+                f"head `{self.name}` has 2 channels, not {self.channels}: set heads.{self.name}.class_specific=true for "
+                f"a size of each class"
+            )
         if self.dense and self.class_specific:
             raise UserError(f"head `{self.name}`: dense=true and class_specific=true exclude each other: drop one")
 
@@ -49,30 +55,42 @@ class Size(Regression):
         """The box is laid round the centre."""
         return ("centers",)
 
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The box."""
+        return ("boxes",)
+
     def encode(self, objects: Objects) -> Tensors:
         """Encode the clipped box's size, spread over the classes or over the object's peak where that is asked for."""
-        size = objects.boxes[..., 2:] - objects.boxes[..., :2]
         if self.class_specific:
-            return self._encode_per_class(size, objects)
+            return self._encode_per_class(objects)
         if self.dense:
-            return self._encode_dense(size, objects)
-        mask = objects.mask.unsqueeze(-1).expand_as(size).float()
-        return {self.name: size * mask, f"{self.name}_mask": mask}
+            return self._encode_dense(objects)
+        return super().encode(objects)
 
-    def _encode_per_class(self, size: Tensor, objects: Objects) -> Tensors:
+    def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
+        """Return the clipped boxes' sizes."""
+        return objects.boxes[..., 2:] - objects.boxes[..., :2], objects.mask
+
+    def _encode_per_class(self, objects: Objects) -> Tensors:
+        size, _ = self.values(objects)
         one_hot = torch.arange(self.channels // 2, device=size.device) == objects.labels.unsqueeze(-1)
         mask = (one_hot & objects.mask.unsqueeze(-1)).repeat_interleave(2, dim=-1).float()
         return {f"cat_spec_{self.name}": size.repeat(1, 1, self.channels // 2) * mask, "cat_spec_mask": mask}
 
-    def _encode_dense(self, size: Tensor, objects: Objects) -> Tensors:
-        deviation, shape = (2 * objects.radii + 1) / 6, (objects.grid.height, objects.grid.width)
-        rows = gaussian_rows(objects.cells, objects.radii, deviation, objects.mask, shape)
-        # Each cell learns the object whose peak is highest there, of equals the last, as if drawn one after another.
-        height, last = rows.flip(1).max(dim=1)
-        owner = rows.shape[1] - 1 - last.flatten(1)
-        values = size.gather(1, owner.unsqueeze(-1).expand(-1, -1, 2)).mT
-        dense = torch.unflatten(values, 2, shape) * (height > 0).unsqueeze(1)
-        return {f"dense_{self.name}": dense, f"dense_{self.name}_mask": height.unsqueeze(1).expand_as(dense)}
+    def _encode_dense(self, objects: Objects) -> Tensors:
+        size, _ = self.values(objects)
+        deviation, shape = (2 * objects.radii.double() + 1) / 6, (objects.grid.height, objects.grid.width)
+        rows = gaussian_rows(objects.cells, objects.radii, deviation, objects.mask, shape).flatten(2)
+        # Drawn one after another: a cell takes an object's size where its peak, in float64, reaches the highest one so far,
+        # in float32. This leaves out cells whose peak was rounded up, as CenterNet does.
+        height = rows.float().cummax(dim=1).values
+        taken = (rows > 0) & (rows >= height)
+        owner = (taken * torch.arange(1, rows.shape[1] + 1, device=rows.device)[:, None]).amax(1).unsqueeze(-1)
+        values = torch.where(owner > 0, size.gather(1, (owner - 1).clamp(min=0).expand(-1, -1, 2)), 0.0).mT
+        dense = torch.unflatten(values, 2, shape)
+        mask = torch.unflatten(height[:, -1:], 2, shape).expand_as(dense)
+        return {f"dense_{self.name}": dense, f"dense_{self.name}_mask": mask}
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Lay the box round the centre; a negative size counts as zero."""
@@ -86,6 +104,11 @@ class Size(Regression):
 @dataclass(frozen=True, kw_only=True)
 class Offset(Regression):
     """`reg`: the part of the centre that the integer cell loses (CenterNet, section 3)."""
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The refined centre."""
+        return ("centers",)
 
     def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
         """Return the centres' fractions."""
@@ -106,6 +129,11 @@ class Edges(Regression):
 
     weight: float = 0.1
     amodal: bool = False
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The box."""
+        return ("boxes",)
 
     def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
         """Return the edges."""

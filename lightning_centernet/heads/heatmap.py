@@ -46,7 +46,7 @@ class Heatmap(Head):
         """Keys of the listed objects' cells, channels and mask."""
         return "ind", "cat", "mask"
 
-    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Compute the focal loss, or the squared error."""
         heatmap = target(batch, self, self.name)
         if self.mse:

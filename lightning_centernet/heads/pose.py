@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_centernet.heads.heatmap import Heatmap
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import Regression
-from lightning_centernet.heads.spec import Head, Location
+from lightning_centernet.heads.spec import Location, without_encoder
 from lightning_centernet.types import Detections, Tensors
 
 
@@ -18,9 +18,10 @@ from lightning_centernet.types import Detections, Tensors
 class Joints(Regression):
     """`hps`: each joint minus the integer centre, in output cells, x before y (CenterNet, section 4.2)."""
 
-    def encode(self, objects: Objects) -> Tensors:
-        """Refuse: keypoints are not read from annotations."""
-        return Head.encode(self, objects)
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The joints."""
+        return ("keypoints",)
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Place the joints, (B, K, J, 2)."""
@@ -37,8 +38,8 @@ class JointHeatmap(Heatmap):
         return "hp_ind", "joint", "hm_hp_mask"
 
     def encode(self, objects: Objects) -> Tensors:
-        """Refuse: keypoints are not read from annotations."""
-        return Head.encode(self, objects)
+        """Refuse: joints are not encoded from annotations."""
+        raise without_encoder(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,6 @@ class JointOffset(Regression):
     def mask_keys(self) -> tuple[str, ...]:
         """Keys of the mask; CenterNet's batches call it `hp_mask`."""
         return ("hp_offset_mask", "hp_mask")
-
-    def encode(self, objects: Objects) -> Tensors:
-        """Refuse: keypoints are not read from annotations."""
-        return Head.encode(self, objects)
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Add nothing: the offsets belong to joints, not to centres."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -36,6 +36,20 @@ class Head(ABC):
     bias: float = 0.0
     module: nn.Module | None = None
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: an option has a value that it does not allow.
+        """
+        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
+            raise UserError(f"head `{self.name}`: channels={self.channels!r} is not a positive whole number")
+        for option, kind in get_type_hints(type(self)).items():
+            allowed = [value for part in (kind, *get_args(kind)) for value in _literals(part)]
+            value = getattr(self, option, None)
+            if allowed and value is not None and value not in allowed:
+                raise UserError(f"head `{self.name}`: {option}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
     @property
     def at(self) -> Location:
         """Where predictions are read for the loss: the whole `map`, each object's `center`, or each `joint`."""
@@ -43,11 +57,16 @@ class Head(ABC):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Fields of the detections that must exist before this head is decoded."""
+        """Fields of the detections that must be final before this head is decoded."""
+        return ()
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """Fields of the detections that this head adds or replaces."""
         return ()
 
     @abstractmethod
-    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Compare raw outputs with the batch's targets.
 
         Args:
@@ -65,10 +84,7 @@ class Head(ABC):
         Raises:
             UserError: this head's targets cannot be made from annotations.
         """
-        raise UserError(
-            f"head `{self.name}` cannot make its targets from annotations: bring batches that hold the encoded targets, "
-            f"or leave the head out (heads given: it is number one of those without an encoder)"
-        )
+        raise without_encoder(self.name)
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Turn raw outputs at the peaks into fields of the detections.
@@ -78,6 +94,18 @@ class Head(ABC):
             detections: the fields decoded so far.
         """
         return {}
+
+
+def _literals(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def without_encoder(name: str) -> UserError:
+    """Explain that a head's targets must come with the batch."""
+    return UserError(
+        f"head `{name}` cannot make its targets from annotations: bring batches that hold the encoded targets, "
+        f"or remove the head"
+    )
 
 
 def target(batch: Mapping[str, Tensor], head: Head, *keys: str) -> Tensor:

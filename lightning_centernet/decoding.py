@@ -1,0 +1,102 @@
+"""Outputs to detections: the peaks of the heat map, then a fold over the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from lightning_centernet.errors import UserError
+from lightning_centernet.geometry.affine import invert, transform_boxes
+from lightning_centernet.geometry.gather import gather
+from lightning_centernet.heads import Head, HeadSpec, standard_heads
+from lightning_centernet.types import Detections, Outputs
+
+PEAK_FIELDS = ("scores", "labels", "cells", "centers")
+
+
+@torch.no_grad()
+def decode(outputs: Outputs, heads: Mapping[str, HeadSpec], k: int = 100) -> Detections:
+    """Find the best peaks, and read every head there.
+
+    Args:
+        outputs: head name to raw logits (B, channels, h, w); not changed.
+        heads: the heads to decode; `hm` must be among them.
+        k: peaks to keep in each image, best first; slots that no peak fills have score 0.
+
+    Returns:
+        On the output grid: `scores` (B, k), `labels` (B, k) int64, `cells` (B, k, 2), column and row of the peak,
+        `centers` (B, k, 2), `boxes` (B, k, 4) if a head gives them, and each head's own fields.
+
+    Raises:
+        UserError: a head needs a field that no other head gives.
+    """
+    heads = standard_heads(heads)
+    index, detections = find_peaks(outputs["hm"], k)
+    for head in decoding_order(heads.values()):
+        if head.at == "center" or head.provides:
+            detections |= head.decode(gather(outputs[head.name].float(), index), detections)
+    return detections
+
+
+def find_peaks(heatmap: Tensor, k: int) -> tuple[Tensor, Detections]:
+    """Keep the cells that are the largest of their 3 x 3 neighbourhood, and of these the `k` best (CenterNet, section 4).
+
+    Args:
+        heatmap: (B, C, h, w) raw logits.
+        k: peaks to keep.
+
+    Returns:
+        (B, k) int64 cells as y * w + x; and the fields that the peaks alone give.
+    """
+    heatmap = heatmap.float()
+    cells, width = heatmap.shape[2] * heatmap.shape[3], heatmap.shape[3]
+    peaks = torch.where(F.max_pool2d(heatmap, 3, stride=1, padding=1) == heatmap, heatmap, -torch.inf)
+    logits, flat = peaks.flatten(1).topk(min(k, peaks[0].numel()))
+    logits, flat = (F.pad(t, (0, k - t.shape[1]), value=v) for t, v in ((logits, -torch.inf), (flat, 0)))
+    index = flat % cells
+    position = torch.stack([index % width, index // width], dim=-1).float()
+    detections = {"scores": logits.sigmoid(), "labels": flat // cells, "cells": position, "centers": position + 0.5}
+    return index, detections
+
+
+def decoding_order(heads: Iterable[Head]) -> list[Head]:
+    """Order heads so that each comes after all that provide what it needs, otherwise as they are.
+
+    Raises:
+        UserError: nothing provides it.
+    """
+    pending, ordered = list(heads), list[Head]()
+    known = {*PEAK_FIELDS, *(field for head in pending for field in head.provides)}
+    while pending:
+        for head in pending:
+            missing = set(head.needs) - known
+            if missing:
+                raise UserError(f"head `{head.name}` needs the field `{missing.pop()}`, which no other head provides")
+            blocked = any(set(head.needs) & set(other.provides) for other in pending if other is not head)
+            if not blocked:
+                break
+        else:
+            raise UserError(f"heads need each other in a circle: {', '.join(head.name for head in pending)}")
+        pending.remove(head)
+        ordered.append(head)
+    return ordered
+
+
+def to_image(detections: Detections, transform: Tensor, stride: int) -> Detections:
+    """Map boxes from the output grid back to the pixels of each original image.
+
+    Args:
+        detections: on the output grid.
+        transform: (B, 2, 3), original pixels to input pixels.
+        stride: input pixels per cell.
+
+    Returns:
+        The detections with `boxes` in original pixels.
+    """
+    if "boxes" not in detections:
+        return detections
+    boxes = transform_boxes(detections["boxes"] * stride, invert(transform.to(detections["boxes"].device)))
+    return detections | {"boxes": boxes}

@@ -1,0 +1,111 @@
+"""Heads of the 3D box: depth, dimensions, observation angle, projected centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_centernet.heads.regression import Field, Regression
+from lightning_centernet.heads.spec import Head, target
+from lightning_centernet.losses import RotationAverage, depth_from_logits, rotation_loss
+from lightning_centernet.types import Batch, Detections, Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(Regression):
+    """`dep` and `dep_sec`: metres from the camera plane (CenterNet, section 4.1; CenterFusion).
+
+    With more than one channel there is a depth for each class. `dep_sec` has no targets of its own, it learns `dep`.
+
+    Attributes:
+        activation: `inverse_sigmoid`, 1 / (sigmoid(x) + 1e-6) - 1, or `linear`, the raw output.
+    """
+
+    activation: Literal["inverse_sigmoid", "linear"] = "inverse_sigmoid"
+
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """Key of the target."""
+        return ("dep",)
+
+    @property
+    def mask_keys(self) -> tuple[str, ...]:
+        """Keys of the mask."""
+        return (self.mask,) if self.mask else ("dep_mask", "reg_mask")
+
+    def activate(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Turn raw outputs into metres, (B, M, 1), those of the object's class."""
+        if self.channels > 1:
+            prediction = prediction.gather(-1, target(batch, self, "cat").unsqueeze(-1))
+        return self.metres(prediction)
+
+    def metres(self, values: Tensor) -> Tensor:
+        """Turn raw outputs into metres."""
+        return values.float() if self.activation == "linear" else depth_from_logits(values)
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The depth."""
+        return ("depth",)
+
+    def decode(self, values: Tensor, detections: Detections) -> Tensors:
+        """Give each peak the depth of its class; a later depth head replaces the first one's."""
+        if self.channels > 1:
+            values = values.gather(-1, detections["labels"].unsqueeze(-1))
+        return {"depth": self.metres(values).squeeze(-1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimensions(Field):
+    """`dim`: height, width and length in metres (CenterNet, section 4.1)."""
+
+    field: str | None = "dimensions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation(Head):
+    """`rot` and `rot_sec`: the observation angle in two bins, 8 channels (CenterNet, section 4.1; CenterFusion).
+
+    `rot_sec` has no targets of its own, it learns `rot`.
+
+    Attributes:
+        average: cross entropy over `labelled` objects (CenterFusion) or over all `slots` (CenterNet, CenterTrack).
+    """
+
+    average: RotationAverage = "labelled"
+
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Add the losses of the bins and of the angles inside them."""
+        bins, residuals, mask = (target(batch, self, key) for key in ("rotbin", "rotres", "rot_mask"))
+        return rotation_loss(prediction, bins, residuals, mask, average=self.average)
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The observation angle."""
+        return ("alpha",)
+
+    def decode(self, values: Tensor, detections: Detections) -> Tensors:
+        """Take the angle from the likelier bin; a later rotation head replaces the first one's."""
+        bins = torch.unflatten(values.float(), -1, (2, 4))
+        centers = values.new_tensor([-torch.pi / 2, torch.pi / 2])
+        angles = torch.atan2(bins[..., 2], bins[..., 3]) + centers
+        # The originals compare the two `inside` logits only.
+        likelier = bins[..., 1].argmax(-1, keepdim=True)
+        return {"alpha": angles.gather(-1, likelier).squeeze(-1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmodalOffset(Regression):
+    """`amodel_offset` (the originals' spelling): the projected 3D centre minus the integer 2D centre (CenterTrack)."""
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        """The projected 3D centre."""
+        return ("amodal_centers",)
+
+    def decode(self, values: Tensor, detections: Detections) -> Tensors:
+        """Place the projected 3D centre; relative to the cell, as it is trained."""
+        return {"amodal_centers": detections["cells"] + values}

@@ -1,0 +1,168 @@
+"""The heads of the family by name, and how to build a dict of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from lightning_centernet.errors import UserError
+from lightning_centernet.heads.attribute import Attributes
+from lightning_centernet.heads.box import Edges, Offset, Size
+from lightning_centernet.heads.box3d import AmodalOffset, Depth, Dimensions, Rotation
+from lightning_centernet.heads.heatmap import Focal, Heatmap
+from lightning_centernet.heads.motion import Displacement, Velocity
+from lightning_centernet.heads.pose import JointHeatmap, JointOffset, Joints
+from lightning_centernet.heads.regression import Field
+from lightning_centernet.heads.spec import Head
+from lightning_centernet.losses import RotationAverage
+
+Heads: TypeAlias = dict[str, Head]
+HeadSpec: TypeAlias = int | None | Mapping[str, Any] | Head
+
+
+@dataclass(frozen=True)
+class Standard:
+    """One of the family's heads: its class, and its channels, or None where they depend on the data."""
+
+    head: type[Head]
+    channels: int | None = None
+    fixed: bool = True
+
+
+# In the order in which losses are reported.
+STANDARD: Mapping[str, Standard] = MappingProxyType(
+    {
+        "hm": Standard(Heatmap),
+        "wh": Standard(Size, 2, fixed=False),
+        "reg": Standard(Offset, 2),
+        "ltrb": Standard(Edges, 4),
+        "hps": Standard(Joints),
+        "hm_hp": Standard(JointHeatmap),
+        "hp_offset": Standard(JointOffset, 2),
+        "dep": Standard(Depth, 1, fixed=False),
+        "dep_sec": Standard(Depth, 1, fixed=False),
+        "dim": Standard(Dimensions, 3),
+        "rot": Standard(Rotation, 8),
+        "rot_sec": Standard(Rotation, 8),
+        "amodel_offset": Standard(AmodalOffset, 2),
+        "ltrb_amodal": Standard(Edges, 4),
+        "tracking": Standard(Displacement, 2),
+        "nuscenes_att": Standard(Attributes, 8),
+        "velocity": Standard(Velocity, 3),
+    }
+)
+
+
+def standard_heads(
+    channels: Mapping[str, HeadSpec],
+    *,
+    weights: Mapping[str, float] | None = None,
+    rotation_average: RotationAverage = "labelled",
+    focal: Focal = "sparse",
+    clamp: bool = False,
+    classes: int | None = None,
+) -> Heads:
+    """Build the heads of a task.
+
+    Args:
+        channels: head name to its output channels, or to a mapping of its options (fields of its class; `channels` may
+            be left out or None where they are known), or to a `Head` made by hand. A name of your own with
+            `kind: regression` makes an L1 head for the annotation field of that name.
+        weights: factors of the losses in the total; 0.1 for `wh`, `ltrb` and `ltrb_amodal` and 1 for the others unless
+            given.
+        rotation_average: of `rot` and `rot_sec`, see `Rotation`.
+        focal: of `hm` and `hm_hp`, see `Heatmap`.
+        clamp: of `hm` and `hm_hp`, see `Heatmap`.
+        classes: number of classes, the channels of `hm` where these are None.
+
+    Returns:
+        The heads, those of the family first, in the order in which their losses are reported.
+
+    Raises:
+        UserError: a head or an option is unknown, or does not fit.
+
+    Example:
+        >>> heads = standard_heads({"hm": 80, "wh": 2, "reg": 2}, weights={"wh": 0.05})
+        >>> heads["wh"].weight
+        0.05
+    """
+    shared = {"rotation_average": rotation_average, "focal": focal, "clamp": clamp}
+    for name in weights or {}:
+        if name not in channels:
+            raise UserError(f"a weight is given for head `{name}`, which is not among {', '.join(channels)}: remove it")
+    names = [name for name in STANDARD if name in channels] + [name for name in channels if name not in STANDARD]
+    heads = {}
+    for name in names:
+        spec = channels[name]
+        if isinstance(spec, Head):
+            heads[name] = spec
+            continue
+        options = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
+        if weights and name in weights:
+            options["weight"] = weights[name]
+        heads[name] = _build(name, options, shared, classes)
+    return heads
+
+
+def head_specs(heads: Mapping[str, Head]) -> dict[str, dict[str, Any]] | None:
+    """Describe heads in plain values from which `standard_heads` builds them again; None if one is made by hand."""
+    specs = {}
+    for name, head in heads.items():
+        known = type(head) is (STANDARD[name].head if name in STANDARD else Field)
+        if not known or head.module is not None or head.name != name:
+            return None
+        specs[name] = {f.name: getattr(head, f.name) for f in fields(head) if f.name not in ("name", "module")}
+        if name not in STANDARD:
+            specs[name]["kind"] = "regression"
+    return specs
+
+
+def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classes: int | None) -> Head:
+    standard = STANDARD.get(name)
+    if standard is None:
+        if options.pop("kind", None) != "regression":
+            raise UserError(_unknown_head(name))
+        standard = Standard(Field)
+    allowed = {f.name for f in fields(standard.head)} - {"name", "module"}
+    for option in options:
+        if option not in allowed:
+            raise UserError(
+                f"head `{name}` has no option `{option}`{_nearest(option, allowed)}: it takes {', '.join(sorted(allowed))}"
+            )
+    if standard.head is Rotation:
+        options.setdefault("average", shared["rotation_average"])
+    if issubclass(standard.head, Heatmap):
+        options = {"focal": shared["focal"], "clamp": shared["clamp"]} | options
+    if standard.head is Edges:
+        options.setdefault("amodal", name == "ltrb_amodal")
+    options["channels"] = _channels(name, standard, options, classes)
+    return standard.head(name=name, **options)
+
+
+def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes: int | None) -> int:
+    given: int | None = options.get("channels")
+    usual = classes if name == "hm" else standard.channels
+    if name == "wh" and options.get("class_specific"):
+        usual = None if classes is None else 2 * classes
+    if given is None and usual is None:
+        raise UserError(f"head `{name}` needs its number of channels: set heads.{name}.channels")
+    if given is not None and standard.fixed and standard.channels not in (None, given):
+        raise UserError(f"head `{name}` has {standard.channels} channels, not {given}: leave the number out")
+    if given is not None and name == "hm" and classes not in (None, given):
+        raise UserError(f"head `hm` has {given} channels, but the data has {classes} classes: leave the number out")
+    return int(given if given is not None else usual or 0)
+
+
+def _unknown_head(name: str) -> str:
+    return (
+        f"unknown head `{name}`{_nearest(name, STANDARD)}: the heads are {', '.join(STANDARD)}; for one of your own "
+        f"give it the option kind=regression, or pass a Head"
+    )
+
+
+def _nearest(name: str, names: Any) -> str:
+    near = get_close_matches(name, list(names), n=1)
+    return f", did you mean `{near[0]}`?" if near else ""
