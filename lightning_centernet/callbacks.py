@@ -1,0 +1,143 @@
+"""What a training run does on the side."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import cv2
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from PIL import Image
+from torch import Tensor
+
+from lightning_centernet.draw import Picture, draw_boxes, draw_heatmap, side_by_side
+from lightning_centernet.errors import UserError
+from lightning_centernet.types import Batch, Tensors
+
+READABLE = 384  # pixels: a picture whose shorter side is below this is enlarged, to leave room for the names
+
+logger = logging.getLogger(__name__)
+
+
+class Drawable(Protocol):
+    """What a module must have for its predictions to be drawn."""
+
+    stride: int
+    classes: Sequence[str] | None
+
+    def denormalize(self, image: Tensor) -> Tensor:
+        """Turn the network's input into (B, 3, H, W) uint8 RGB."""
+
+
+class DrawPredictions(Callback):
+    """Show how the first validation images are seen: predictions, ground truth and heat map, side by side.
+
+    Writes `<directory>/epoch_000/<image name>.png`, and the same to TensorBoard where it logs. The module is a
+    `Drawable` whose `validation_step` returns `outputs`, with the raw `hm`, and `detections` on the output grid. Of
+    several processes the first one draws, its own images.
+
+    Args:
+        directory: made if missing.
+        images: how many, each epoch.
+        threshold: predictions of lower scores are left out.
+    """
+
+    def __init__(self, directory: str | Path, images: int = 8, threshold: float = 0.3) -> None:
+        self.directory = Path(directory)
+        self.images = images
+        self.threshold = threshold
+        self.drawn: set[str] = set()
+        self.warned = False
+
+    def setup(self, trainer: Trainer, *_: object, **__: object) -> None:
+        """Make sure of the directory before any work is done.
+
+        Raises:
+            UserError: nothing can be written there.
+        """
+        if not trainer.is_global_zero:
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.directory).close()
+        except OSError as error:
+            raise UserError(
+                f"{self.directory}: cannot write pictures of predictions: {error.strerror}; choose another directory"
+            ) from error
+
+    def on_validation_epoch_start(self, *_: object) -> None:
+        """Start a new set of pictures."""
+        self.drawn = set()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Batch, *_: object
+    ) -> None:
+        """Draw images of this batch while there are too few."""
+        missing = self.images - len(self.drawn)
+        if trainer.sanity_checking or not trainer.is_global_zero or missing <= 0 or not self._drawable(outputs, batch):
+            return
+        for index, file in enumerate(batch["file"][:missing]):
+            picture = _picture(
+                cast(Drawable, pl_module), cast(dict[str, Tensors], outputs), batch, index, self.threshold
+            )
+            self._keep(trainer, self._new_name(file), picture)
+
+    def _drawable(self, outputs: STEP_OUTPUT, batch: Batch) -> bool:
+        """Tell if all is there; a user's own steps and batches need not have it."""
+        returned = outputs if isinstance(outputs, Mapping) else {}
+        missing = {"outputs", "detections"} - returned.keys() | {"image", "annotations", "file"} - batch.keys()
+        if missing and not self.warned:
+            self.warned = True
+            logger.warning(
+                "no predictions are drawn: the validation step or its batch lacks %s", ", ".join(sorted(missing))
+            )
+        return not missing
+
+    def _new_name(self, file: str) -> str:
+        """Name a picture after its image, and number it where images of two folders share a name."""
+        name = Path(file).stem
+        if name in self.drawn:
+            name = f"{name}_{len(self.drawn)}"
+        self.drawn.add(name)
+        return name
+
+    def _keep(self, trainer: Trainer, name: str, picture: Picture) -> None:
+        folder = self.directory / f"epoch_{trainer.current_epoch:03d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{name}.png")
+        for board in trainer.loggers:
+            if isinstance(board, TensorBoardLogger):
+                board.experiment.add_image(f"predictions/{name}", picture, trainer.global_step, dataformats="HWC")
+
+
+def _picture(module: Drawable, outputs: dict[str, Tensors], batch: Batch, index: int, threshold: float) -> Picture:
+    """Draw one image of a batch, in the network's input pixels."""
+    image = module.denormalize(batch["image"][index : index + 1])[0].permute(1, 2, 0).cpu().numpy()
+    zoom = math.ceil(READABLE / min(image.shape[:2]))
+    picture = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    found = _host({key: outputs["detections"][key][index] for key in ("boxes", "labels", "scores")})
+    found = {key: value[found["scores"] >= threshold] for key, value in found.items()}
+    truth = _host({key: batch["annotations"][key][index] for key in ("boxes", "labels", "ignore", "mask")})
+    labels = truth["labels"].masked_fill(truth["ignore"].bool(), -1)
+    used = truth["mask"].bool()
+    classes = module.classes or ()
+    boxes = found["boxes"] * module.stride * zoom
+    heat = outputs["outputs"]["hm"][index].float().sigmoid().cpu()
+    return side_by_side(
+        {
+            "Predicted": draw_boxes(picture, boxes, found["labels"], classes, found["scores"]),
+            "Ground truth": draw_boxes(picture, truth["boxes"][used] * zoom, labels[used], classes),
+            "Heat map": draw_heatmap(picture, heat),
+        }
+    )
+
+
+def _host(tensors: Tensors) -> Tensors:
+    return {key: value.detach().cpu() for key, value in tensors.items()}

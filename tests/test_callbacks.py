@@ -1,0 +1,157 @@
+"""DrawPredictions in a real, tiny training run."""
+
+import logging
+import os
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_centernet.callbacks import DrawPredictions
+from lightning_centernet.draw import GRAY, class_color
+from lightning_centernet.errors import UserError
+
+FILES = ["photos/one.jpg", "photos/two.v2.png", "more/one.jpg", "four.jpg", "five.jpg"]
+
+
+class Pictures(Dataset):
+    """Gray images of 64 x 96 with a car, a person in an ignored region, and an unused slot."""
+
+    def __len__(self):
+        return len(FILES)
+
+    def __getitem__(self, index):
+        annotations = {
+            "boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0], [56.0, 8.0, 90.0, 50.0], [0.0, 0.0, 96.0, 64.0]]),
+            "labels": torch.tensor([0, 1, 2]),
+            "ignore": torch.tensor([False, True, False]),
+            "mask": torch.tensor([True, True, False]),
+        }
+        return {"image": torch.zeros(3, 64, 96), "annotations": annotations, "file": FILES[index]}
+
+
+class StandIn(pl.LightningModule):
+    """Predicts a bus where the car is; the part of CenterNet that the callback knows."""
+
+    stride = 4
+    classes = ("car", "person", "bus", "tree")
+
+    def __init__(self, keys=("outputs", "detections")):
+        super().__init__()
+        self.keys = keys
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def denormalize(self, image):
+        return (image + 0.5).mul(255).to(torch.uint8)
+
+    def training_step(self, batch, batch_idx):
+        return self.bias**2
+
+    def validation_step(self, batch, batch_idx):
+        number = len(batch["image"])
+        hm = torch.full((number, 4, 16, 24), -9.0)
+        hm[:, 2, 6, 6] = 9.0
+        boxes = torch.tensor([[2.0, 2.0, 10.0, 10.0], [12.0, 8.0, 20.0, 14.0]]).expand(number, 2, 4)
+        scores, labels = torch.tensor([0.9, 0.1]).expand(number, 2), torch.tensor([2, 3]).expand(number, 2)
+        step = {"outputs": {"hm": hm}, "detections": {"boxes": boxes, "scores": scores, "labels": labels}}
+        return {key: step[key] for key in self.keys}
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(callback, logger=False, **options):
+    return pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        callbacks=[callback],
+        logger=logger,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def fit(tmp_path, callback, model=None, **options):
+    loader = DataLoader(Pictures(), batch_size=2)
+    trainer(callback, default_root_dir=tmp_path, **options).fit(model or StandIn(), loader, loader)
+
+
+def written(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png"))
+
+
+def holds(picture, color):
+    return (picture == np.array(color)).all(-1).any()
+
+
+def test_writes_the_first_images_of_each_epoch(tmp_path):
+    folder = tmp_path / "a" / "pictures"
+    fit(tmp_path, DrawPredictions(folder, images=3), logger=TensorBoardLogger(tmp_path, "board", ""))
+    names = ["one.png", "one_2.png", "two.v2.png"]
+    assert written(folder) == [f"epoch_{epoch:03d}/{name}" for epoch in (0, 1) for name in names]
+
+    events = EventAccumulator(str(tmp_path / "board"), size_guidance={"images": 0}).Reload()
+    assert set(events.Tags()["images"]) == {"predictions/one", "predictions/one_2", "predictions/two.v2"}
+    assert [event.step for event in events.Images("predictions/one")] == [3, 6]
+
+
+def test_shows_what_is_there(tmp_path):
+    fit(tmp_path, DrawPredictions(tmp_path / "pictures", images=1))
+    picture = np.array(Image.open(tmp_path / "pictures" / "epoch_001" / "one.png"))
+    assert picture.shape[0] > 384
+    assert picture.shape[1] > 3 * 576
+    predicted, truth, heat = np.array_split(picture, 3, axis=1)
+    car, person, bus, tree = map(class_color, range(4))
+    assert [holds(predicted, color) for color in (car, bus, tree)] == [False, True, False]  # the tree's score is low
+    assert [holds(truth, color) for color in (car, GRAY, person, bus)] == [True, True, False, False]
+    rows, columns = np.nonzero(np.abs(heat - np.array(bus, float)).max(-1) < 40)
+    assert (rows.mean() + 0.5 - 24, columns.mean() + 0.5 - 2) == pytest.approx(
+        (156, 156), abs=2
+    )  # cell (6, 6) of 24 pixels
+
+
+def test_draws_all_of_a_small_set_and_needs_no_logger(tmp_path):
+    fit(tmp_path, DrawPredictions(tmp_path / "pictures"), logger=CSVLogger(tmp_path))
+    assert len(written(tmp_path / "pictures")) == 2 * len(FILES)
+
+
+def test_nothing_in_the_sanity_check(tmp_path):
+    fit(tmp_path, DrawPredictions(tmp_path / "pictures"), num_sanity_val_steps=2, check_val_every_n_epoch=5)
+    assert written(tmp_path / "pictures") == []
+
+
+def test_only_the_first_process_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(pl.Trainer, "is_global_zero", False)
+    callback = DrawPredictions(tmp_path / "pictures")
+    fit(tmp_path, callback)
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_own_steps_are_reported_once_not_drawn(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "lightning_centernet"):
+        fit(tmp_path, DrawPredictions(tmp_path / "pictures"), StandIn(keys=["outputs"]))
+    assert [record.getMessage() for record in caplog.records if record.name == "lightning_centernet.callbacks"] == [
+        "no predictions are drawn: the validation step or its batch lacks detections"
+    ]
+    assert written(tmp_path / "pictures") == []
+
+
+def test_unwritable_directory_is_named_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/pictures: cannot write"):
+        fit(tmp_path, DrawPredictions(tmp_path / "file" / "pictures"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_directory_is_named_before_training(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write"):
+        fit(tmp_path, DrawPredictions(tmp_path))
