@@ -1,0 +1,32 @@
+"""Data sets, their transforms and loaders."""
+
+from __future__ import annotations
+
+from lightning_centernet.data.augmentation import Augmentation
+from lightning_centernet.data.coco import read_coco
+from lightning_centernet.data.factories import coco_data, voc_data
+from lightning_centernet.data.images import ImageDataset, read_image
+from lightning_centernet.data.module import DetectionData
+from lightning_centernet.data.sample import Dataset, Record, Sample
+from lightning_centernet.data.street import Street, street_data
+from lightning_centernet.data.transforms import Transform, letterbox, warp
+from lightning_centernet.data.voc import read_voc
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "DetectionData",
+    "ImageDataset",
+    "Record",
+    "Sample",
+    "Street",
+    "Transform",
+    "coco_data",
+    "letterbox",
+    "read_coco",
+    "read_image",
+    "read_voc",
+    "street_data",
+    "voc_data",
+    "warp",
+]

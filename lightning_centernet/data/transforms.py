@@ -1,0 +1,100 @@
+"""From a sample to the network's input: one affine warp of the uint8 picture, its objects along with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_centernet.data.augmentation import Augmentation, whole_extent
+from lightning_centernet.data.color import mean_gray
+from lightning_centernet.data.sample import Sample
+from lightning_centernet.errors import UserError
+from lightning_centernet.geometry.affine import similarity, transform_boxes
+
+
+class Transform:
+    """Warp samples to one input size.
+
+    Without augmentation a picture is letterboxed: its aspect is kept, it touches two opposite sides of the input, and
+    lies in the middle; the rest is black, as in the originals.
+
+    Args:
+        input_size: height and width of the network's input.
+        augmentation: random changes; None for validation.
+
+    Raises:
+        UserError: `input_size` is not two positive integers.
+    """
+
+    def __init__(self, input_size: Sequence[int], augmentation: Augmentation | None = None) -> None:
+        sides = list(input_size) if isinstance(input_size, Sequence) else []
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise UserError(f"input_size={input_size}: must be a height and a width in pixels, such as [512, 512]")
+        self.input_size: tuple[int, int] = (sides[0], sides[1])
+        self.augmentation = augmentation
+
+    def __call__(self, sample: Sample, generator: np.random.Generator | None = None) -> dict[str, Any]:
+        """Make the network's input of a sample; `generator` is the source of all chance in the augmentation.
+
+        Returns:
+            image (3, H, W) uint8; transform (2, 3) float64, original pixels to input pixels; color (3, 4) float32, to
+            apply to RGB in [0, 1] (and 1), left to the device; annotations in input pixels; ground_truth, the same in
+            original pixels; image_id; size (2,), the original height and width; file.
+        """
+        size = sample.image.shape[:2]
+        generator = generator or np.random.default_rng()
+        matrix = self._matrix(size, generator)
+        image = warp(sample.image, matrix, self.input_size)
+        color = np.eye(3, 4) if self.augmentation is None else self.augmentation.color(mean_gray(image), generator)
+        ground_truth = {name: torch.from_numpy(column) for name, column in sample.annotations.items()}
+        return {
+            "image": torch.from_numpy(image).permute(2, 0, 1),
+            "transform": matrix,
+            "color": torch.from_numpy(color.astype(np.float32)),
+            "annotations": ground_truth | {"boxes": transform_boxes(ground_truth["boxes"], matrix)},
+            "ground_truth": ground_truth,
+            "image_id": torch.tensor(sample.image_id),
+            "size": torch.tensor(size),
+            "file": sample.file,
+        }
+
+    def _matrix(self, size: tuple[int, int], generator: np.random.Generator) -> Tensor:
+        if self.augmentation is None:
+            return letterbox(size, self.input_size)
+        return self.augmentation.matrix(size, self.input_size, generator)
+
+
+def letterbox(size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
+    """Fit a picture of `size` into the middle of the input, both (height, width). Returns (2, 3) float64."""
+    center = (size[1] / 2, size[0] / 2)
+    return similarity(center, whole_extent(size, input_size), 0.0, (input_size[1], input_size[0]))
+
+
+def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Warp a picture bilinearly; what lies outside it is black.
+
+    A picture that would shrink by more than half is first averaged down by a whole number, for bilinear sampling would
+    leave out pixels. That changes no position: the matrix takes it into account.
+
+    Args:
+        image: (h, w, 3).
+        matrix: (2, 3) from the picture's to the output's continuous pixel coordinates.
+        output_size: height and width.
+    """
+    linear, offset = matrix[:, :2].numpy(), matrix[:, 2].numpy()
+    shrink = int(np.abs(np.linalg.det(linear)) ** -0.5)
+    if shrink > 1:
+        height, width = image.shape[:2]
+        smaller = (max(width // shrink, 1), max(height // shrink, 1))
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        linear = linear * (width / smaller[0], height / smaller[1])
+    offset = offset + linear @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of the first pixel
+    pixels = np.concatenate([linear, offset[:, None]], axis=1)
+    warped = cv2.warpAffine(image, pixels, (output_size[1], output_size[0]), flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, dtype=np.uint8)
