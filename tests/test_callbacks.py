@@ -111,6 +111,9 @@ def test_shows_what_is_there(tmp_path):
     predicted, truth, heat = np.array_split(picture, 3, axis=1)
     car, person, bus, tree = map(class_color, range(4))
     assert [holds(predicted, color) for color in (car, bus, tree)] == [False, True, False]  # the tree's score is low
+    for panel, color, left in ((predicted, bus, 6), (truth, car, 4)):  # both boxes lie where the car is
+        rows, columns = np.nonzero((panel == np.array(color)).all(-1))
+        assert (columns.min() - left, columns.max() + 1 - left, rows.max() + 1 - 24) == (48, 240, 240)
     assert [holds(truth, color) for color in (car, GRAY, person, bus)] == [True, True, False, False]
     rows, columns = np.nonzero(np.abs(heat - np.array(bus, float)).max(-1) < 40)
     assert (rows.mean() + 0.5 - 24, columns.mean() + 0.5 - 2) == pytest.approx(
