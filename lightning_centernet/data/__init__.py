@@ -6,6 +6,7 @@ from lightning_centernet.data.augmentation import Augmentation
 from lightning_centernet.data.coco import read_coco
 from lightning_centernet.data.factories import coco_data, voc_data
 from lightning_centernet.data.images import ImageDataset, read_image
+from lightning_centernet.data.inspection import Report, inspect_data, inspect_dataset
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Dataset, Record, Sample
 from lightning_centernet.data.street import Street, street_data
@@ -18,10 +19,13 @@ __all__ = [
     "DetectionData",
     "ImageDataset",
     "Record",
+    "Report",
     "Sample",
     "Street",
     "Transform",
     "coco_data",
+    "inspect_data",
+    "inspect_dataset",
     "letterbox",
     "read_coco",
     "read_image",

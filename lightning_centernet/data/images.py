@@ -55,9 +55,6 @@ class ImageDataset:
         classes: names by label.
         category_ids: the data set's own ids by label.
         skipped: a line for each object that the reader left out.
-
-    Raises:
-        UserError: there are no records.
     """
 
     def __init__(

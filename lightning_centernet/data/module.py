@@ -15,6 +15,7 @@ from lightning_centernet.data.augmentation import Augmentation
 from lightning_centernet.data.collate import collate
 from lightning_centernet.data.images import ImageDataset
 from lightning_centernet.data.loading import EpochSampler, Examples, initialize_worker
+from lightning_centernet.data.problems import complain
 from lightning_centernet.data.sample import Dataset
 from lightning_centernet.data.transforms import Transform
 from lightning_centernet.errors import UserError
@@ -127,20 +128,18 @@ class DetectionData(LightningDataModule):
 
     def _check(self, split: str, dataset: Dataset) -> None:
         if len(dataset) == 0:
-            raise UserError(f"the {split} data set is empty")
+            complain([f"the {split} data set is empty"])
         for other, examples in self._examples.items():
             ours, theirs = _categories(dataset), _categories(examples.dataset)
             if ours != theirs:
-                raise UserError(
-                    f"the {split} data set has the categories {ours}, {other} has {theirs}: make them agree"
-                )
+                complain([f"the {split} data set has the categories {ours}, {other} has {theirs}: make them agree"])
         if isinstance(dataset, ImageDataset):
             self._check_records(split, dataset)
 
     def _check_records(self, split: str, dataset: ImageDataset) -> None:
         counts = [len(record.annotations["labels"]) for record in dataset.records]
         if split == "train" and not any(counts):
-            raise UserError("the train data set has no objects: there is nothing to learn")
+            complain(["the train data set has no objects: there is nothing to learn"])
         over = sum(count > self.max_objects for count in counts)
         if split == "train" and over:
             message = "%d of %d training pictures hold more than max_objects=%d objects (up to %d): the rest is cut off"
