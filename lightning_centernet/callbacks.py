@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import tempfile
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
 from torch import Tensor
+from torch.utils.tensorboard.summary import Summary
 
 from lightning_centernet.draw import Picture, draw_boxes, draw_heatmap, side_by_side
 from lightning_centernet.errors import UserError
@@ -111,10 +113,24 @@ class DrawPredictions(Callback):
     def _keep(self, trainer: Trainer, name: str, picture: Picture) -> None:
         folder = self.directory / f"epoch_{trainer.current_epoch:03d}"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        png = _png(picture)
+        (folder / f"{name}.png").write_bytes(png)
         for board in trainer.loggers:
             if isinstance(board, TensorBoardLogger):
-                board.experiment.add_image(f"predictions/{name}", picture, trainer.global_step, dataformats="HWC")
+                summary = Summary(value=[Summary.Value(tag=f"predictions/{name}", image=_board_image(picture, png))])
+                board.experiment.file_writer.add_summary(summary, trainer.global_step)
+
+
+def _png(picture: Picture) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)  # a quarter of the time of the default, 1/5 larger
+    return file.getvalue()
+
+
+def _board_image(picture: Picture, png: bytes) -> Summary.Image:
+    """Wrap the encoded picture; TensorBoard's own `add_image` would encode it again, slowly."""
+    height, width, channels = picture.shape
+    return Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
 
 
 def _picture(module: Drawable, outputs: dict[str, Tensors], batch: Batch, index: int, threshold: float) -> Picture:
