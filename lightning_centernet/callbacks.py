@@ -16,8 +16,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]  # it has no stubs
 from torch import Tensor
-from torch.utils.tensorboard.summary import Summary
 
 from lightning_centernet.draw import Picture, draw_boxes, draw_heatmap, side_by_side
 from lightning_centernet.errors import UserError
