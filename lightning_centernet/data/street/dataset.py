@@ -1,0 +1,103 @@
+"""The street as a data set of pictures, boxes and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lightning_centernet.data.module import DetectionData
+from lightning_centernet.data.sample import Objects, Sample
+from lightning_centernet.data.street.layout import build_world
+from lightning_centernet.data.street.render import Rendering, render
+from lightning_centernet.data.street.world import CLASSES, World
+from lightning_centernet.errors import UserError
+
+_LEAST_HEIGHT = 6.0  # pixels: a smaller object is not asked for
+_LEAST_VISIBLE = 0.25  # nor one of which less can be seen
+
+
+class Street:
+    """Scenes of an endless street: sample i of a seed is always the same, and no two seeds share a scene.
+
+    Args:
+        size: number of scenes.
+        seed: not negative.
+        image_size: height and width of the pictures.
+
+    Raises:
+        UserError: if a size is not positive, or the seed negative.
+    """
+
+    classes: tuple[str, ...] = CLASSES
+    category_ids: tuple[int, ...] = (1, 2, 3)
+
+    def __init__(self, size: int, *, seed: int = 0, image_size: Sequence[int] = (256, 448)) -> None:
+        if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8:
+            raise UserError(
+                f"street with size={size}, seed={seed}, image_size={tuple(image_size)}: size must be at least 1, seed "
+                "at least 0, image_size a height and a width of at least 8 pixels"
+            )
+        self.size = size
+        self.seed = seed
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def world(self, index: int) -> World:
+        """Return the world of sample `index`, for all that its picture does not show."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"sample {index} of a street of {self.size}")
+        return build_world(self.seed << 32 | index)
+
+    def __getitem__(self, index: int) -> Sample:
+        world = self.world(index)
+        rendering = render(world, self.image_size)
+        return Sample(rendering.image, annotate(world, rendering), index, f"street_{self.seed}_{index:06d}.png")
+
+
+def annotate(world: World, rendering: Rendering) -> Objects:
+    """Return the annotations of a rendered world: boxes cut off at the picture's edge, as in COCO.
+
+    What hides an object does not shrink its box. Objects that are tiny, mostly hidden or mostly outside are ignored,
+    and those entirely outside left out.
+    """
+    height, width = rendering.image.shape[:2]
+    boxes = np.clip(rendering.boxes, 0, np.array([width, height, width, height], np.float32))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    inside = (sides > 0).all(1)
+    labels = np.array([CLASSES.index(actor.category) for actor in world.actors], np.int64)
+    ignore = (rendering.visible < _LEAST_VISIBLE) | (sides[:, 1] < _LEAST_HEIGHT)
+    objects = {"boxes": boxes, "labels": labels, "ignore": ignore, "area": sides.prod(1)}
+    return {name: values[inside] for name, values in objects.items()}
+
+
+def street_data(
+    train_size: int = 1000,
+    val_size: int = 100,
+    test_size: int = 100,
+    *,
+    image_size: Sequence[int] | None = None,
+    input_size: Sequence[int] = (192, 320),
+    seed: int = 0,
+    **common: Any,
+) -> DetectionData:
+    """Build the street's data module: three splits that share no scene.
+
+    Args:
+        train_size: scenes to train on.
+        val_size: scenes to validate on.
+        test_size: scenes to test on.
+        image_size: height and width of the pictures; by default the network's own, `input_size`.
+        input_size: height and width of the network's input.
+        seed: of the scenes, the shuffling and the augmentation.
+        **common: the other arguments of `DetectionData`.
+    """
+    draw = partial(Street, image_size=input_size if image_size is None else image_size)
+    train, val, test = (
+        partial(draw, size, seed=3 * seed + split) for split, size in enumerate((train_size, val_size, test_size))
+    )
+    return DetectionData(train, val, test, input_size=input_size, seed=seed, **common)
