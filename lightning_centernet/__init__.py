@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CenterNet", "GenericLoss", "Head", "UserError", "decode", "encode", "standard_heads"]
 
-# Loaded when first asked for, so that `--help` need not wait for torch. No module may bear one of these names: importing
-# it would put the module where the public name is expected.
+# Loaded when first asked for, so that `--help` need not wait for torch. No module may bear one of these names:
+# importing it would put the module where the public name is expected.
 _HOME = {
     "CenterNet": "module",
     "GenericLoss": "generic_loss",
@@ -32,7 +32,7 @@ _HOME = {
 _conf.alias()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -42,7 +42,7 @@ def decode(outputs: Outputs, heads: Mapping[str, HeadSpec], k: int = 100) -> Det
 
 
 def find_peaks(heatmap: Tensor, k: int) -> tuple[Tensor, Detections]:
-    """Keep the cells that are the largest of their 3 x 3 neighbourhood, and of these the `k` best (CenterNet, section 4).
+    """Keep the `k` best of the cells that are the largest of their 3 x 3 neighbourhood (CenterNet, section 4).
 
     Args:
         heatmap: (B, C, h, w) raw logits.

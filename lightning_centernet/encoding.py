@@ -15,14 +15,14 @@ def encode(annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid |
     """Encode a batch of annotations, on the device that holds them.
 
     Args:
-        annotations: `boxes` (B, M, 4) in input pixels and `labels` (B, M); `mask` and `ignore` (B, M) if not every slot
-            holds an object; further fields as the heads need them.
+        annotations: `boxes` (B, M, 4) in input pixels and `labels` (B, M); `mask` and `ignore` (B, M) if not every
+            slot holds an object; further fields as the heads need them.
         heads: the heads to encode.
         grid: height and width of the output in cells, and input pixels per cell, 4 unless given.
 
     Returns:
-        `ind` (B, M) int64, the centres' cells; `cat` (B, M) int64, the classes; `mask` (B, M) float32; and the entries of
-        each head, such as `hm` (B, C, h, w), `wh` and `wh_mask` (B, M, 2). Slots stay as in the annotations.
+        `ind` (B, M) int64, the centres' cells; `cat` (B, M) int64, the classes; `mask` (B, M) float32; and the entries
+        of each head, such as `hm` (B, C, h, w), `wh` and `wh_mask` (B, M, 2). Slots stay as in the annotations.
 
     Raises:
         UserError: a head's targets cannot be made from these annotations.

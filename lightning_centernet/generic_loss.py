@@ -62,7 +62,8 @@ def _output(outputs: Outputs, head: Head) -> Tensor:
         raise UserError(f"the network gives no output for head `{head.name}`, only {', '.join(outputs)}")
     output = outputs[head.name]
     if output.shape[1] != head.channels:
-        raise UserError(f"head `{head.name}` has {head.channels} channels, but its output has shape {tuple(output.shape)}")
+        shape = tuple(output.shape)
+        raise UserError(f"head `{head.name}` has {head.channels} channels, but its output has shape {shape}")
     return output
 
 

@@ -34,8 +34,8 @@ class Size(Regression):
         super().__post_init__()
         if self.channels != 2 and not self.class_specific:
             raise UserError(
-                f"head `{self.name}` has 2 channels, not {self.channels}: set heads.{self.name}.class_specific=true for "
-                f"a size of each class"
+                f"head `{self.name}` has 2 channels, not {self.channels}: set heads.{self.name}.class_specific=true "
+                f"for a size of each class"
             )
         if self.dense and self.class_specific:
             raise UserError(f"head `{self.name}`: dense=true and class_specific=true exclude each other: drop one")
@@ -81,9 +81,9 @@ class Size(Regression):
     def _encode_dense(self, objects: Objects) -> Tensors:
         size, _ = self.values(objects)
         deviation, shape = (2 * objects.radii.double() + 1) / 6, (objects.grid.height, objects.grid.width)
-        rows = gaussian_rows(objects.cells, objects.radii, deviation, objects.mask, shape).flatten(2)
-        # Drawn one after another: a cell takes an object's size where its peak, in float64, reaches the highest one so far,
-        # in float32. This leaves out cells whose peak was rounded up, as CenterNet does.
+        rows = gaussian_rows(objects.cells, objects.radii, deviation, shape).flatten(2)
+        # Drawn one after another: a cell takes an object's size where its peak, in float64, reaches the highest one so
+        # far, in float32. This leaves out cells whose peak was rounded up, as CenterNet does.
         height = rows.float().cummax(dim=1).values
         taken = (rows > 0) & (rows >= height)
         owner = (taken * torch.arange(1, rows.shape[1] + 1, device=rows.device)[:, None]).amax(1).unsqueeze(-1)

@@ -65,8 +65,8 @@ class Heatmap(Head):
         grid = objects.grid
         shape = (objects.mask.shape[0], self.channels, grid.height, grid.width)
         heatmap = torch.zeros(shape, device=objects.cells.device)
-        radii = torch.full_like(objects.radii, 6) if self.mse else objects.radii
-        draw_gaussians(heatmap, objects.cells, objects.labels, radii, objects.mask, sigma=2.0 if self.mse else None)
+        radii = objects.radii.clamp(max=-1) + 7 * objects.mask if self.mse else objects.radii  # three deviations of 2
+        draw_gaussians(heatmap, objects.cells, objects.labels, radii, sigma=2.0 if self.mse else None)
         level = 1.0 if self.focal == "sparse" else 0.9999
         torch.maximum(heatmap, level * ignored_regions(objects, self.channels), out=heatmap)
         return {self.name: heatmap}

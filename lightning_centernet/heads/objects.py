@@ -25,7 +25,7 @@ class Objects:
         labels: (B, M) int64; 0 in slots without an object.
         mask: (B, M) bool, slots with an object to learn.
         ignored: (B, M) bool, slots with a region where nothing is to be learned.
-        radii: (B, M) int64, of their heat map peaks.
+        radii: (B, M) int64, of their heat map peaks; -1 in slots without an object to learn.
     """
 
     annotations: Annotations
@@ -68,5 +68,5 @@ def place(annotations: Annotations, grid: Grid) -> Objects:
         labels=annotations["labels"].long() * mask,
         mask=mask,
         ignored=ignored,
-        radii=gaussian_radius(height.ceil(), width.ceil()).long().clamp(min=0),
+        radii=torch.where(mask, gaussian_radius(height.ceil(), width.ceil()).long().clamp(min=0), -1),
     )

@@ -20,7 +20,7 @@ from lightning_centernet.heads.spec import Head
 from lightning_centernet.losses import RotationAverage
 
 Heads: TypeAlias = dict[str, Head]
-HeadSpec: TypeAlias = int | None | Mapping[str, Any] | Head
+HeadSpec: TypeAlias = int | Mapping[str, Any] | Head | None
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def standard_heads(
         if isinstance(spec, Head):
             heads[name] = spec
             continue
-        options = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
+        options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
         if weights and name in weights:
             options["weight"] = weights[name]
         heads[name] = _build(name, options, shared, classes)
@@ -130,7 +130,8 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classe
     for option in options:
         if option not in allowed:
             raise UserError(
-                f"head `{name}` has no option `{option}`{_nearest(option, allowed)}: it takes {', '.join(sorted(allowed))}"
+                f"head `{name}` has no option `{option}`{_nearest(option, allowed)}: it takes "
+                f"{', '.join(sorted(allowed))}"
             )
     if standard.head is Rotation:
         options.setdefault("average", shared["rotation_average"])

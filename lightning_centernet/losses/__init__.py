@@ -1,4 +1,4 @@
-"""Losses as pure functions: raw logits in, a float32 scalar out, attached to the graph even with nothing to learn from."""
+"""Losses as pure functions: raw logits in, a float32 scalar out, always attached to the graph."""
 
 from lightning_centernet.losses.attribute import attribute_loss
 from lightning_centernet.losses.depth import depth_from_logits

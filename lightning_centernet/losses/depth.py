@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def depth_from_logits(logits: Tensor) -> Tensor:
-    """Turn raw outputs into metres: 1 / (sigmoid(x) + 1e-6) - 1, in float32 (Eigen et al. 2014, as CenterNet uses it)."""
+    """Turn raw outputs into metres: 1 / (sigmoid(x) + 1e-6) - 1, in float32 (CenterNet, section 4.1)."""
     return 1 / (torch.sigmoid(logits.float()) + 1e-6) - 1

@@ -1,4 +1,4 @@
-"""Penalty-reduced focal losses for heat maps (CornerNet, eq. 1; CenterNet, eq. 1; CenterTrack's form for listed objects)."""
+"""Penalty-reduced focal losses for heat maps (CornerNet, eq. 1; CenterNet, eq. 1; CenterTrack for listed objects)."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ def regression_loss(
         target: of the same shape.
         mask: of the same shape, or without its axis D where an object is labelled wholly or not at all.
         loss: `l1`; `smooth_l1` with beta 1; `normalized_l1`, |prediction / target - 1|; `mse`.
-        average: divide by the labelled `elements` (CenterTrack, CenterFusion, CenterNet's L1), by the labelled `objects`
-            (CenterNet's smooth L1), or by all padded `slots` (CenterNet's 3D detection).
+        average: divide by the labelled `elements` (CenterTrack, CenterFusion, CenterNet's L1), by the labelled
+            `objects` (CenterNet's smooth L1), or by all padded `slots` (CenterNet's 3D detection).
 
     Returns:
         A float32 scalar; zero when nothing is labelled.

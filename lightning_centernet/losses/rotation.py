@@ -1,4 +1,4 @@
-"""Loss of the observation angle in two overlapping bins (Mousavian et al. 2017, as CenterNet encodes it in 8 channels)."""
+"""Loss of the observation angle in two overlapping bins (Mousavian et al. 2017; CenterNet's 8 channels)."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class TestGaussian:
             drawn = arrays[f"umich_{name}"]
             x, y, radius = arrays["umich_cases_xyr" if name == "single" else "umich_outside_xyr"].unbind(1)
             actual = torch.zeros_like(drawn).unsqueeze(1)
-            cells, one = torch.stack([x, y], 1).unsqueeze(1), torch.ones(len(x), 1, dtype=torch.bool)
-            draw_gaussians(actual, cells, torch.zeros(len(x), 1, dtype=torch.long), radius.unsqueeze(1), one)
+            cells = torch.stack([x, y], 1).unsqueeze(1)
+            draw_gaussians(actual, cells, torch.zeros(len(x), 1, dtype=torch.long), radius.unsqueeze(1))
             torch.testing.assert_close(actual[:, 0], drawn, rtol=0, atol=1e-6)
 
     def test_peaks_of_fixed_width(self, path):
@@ -55,5 +55,5 @@ class TestGaussian:
             actual = torch.zeros(1, 1, *drawn.shape)
             cell = torch.tensor([[[int(x + 0.5), int(y + 0.5)]]])
             radius, zero = torch.tensor([[int(sigma * 3)]]), torch.zeros(1, 1, dtype=torch.long)
-            draw_gaussians(actual, cell, zero, radius, torch.ones(1, 1, dtype=torch.bool), sigma=sigma)
+            draw_gaussians(actual, cell, zero, radius, sigma=sigma)
             torch.testing.assert_close(actual[0, 0], drawn, rtol=0, atol=1e-6)

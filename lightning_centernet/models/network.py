@@ -1,0 +1,97 @@
+"""A backbone with its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import cast
+
+from torch import Tensor, nn
+
+from lightning_centernet.errors import UserError
+from lightning_centernet.heads import Head
+from lightning_centernet.models.probe import Features, as_stacks, probe
+from lightning_centernet.types import Outputs
+
+
+class Network(nn.Module):
+    """Put a small convolutional head for each entry of the task on a backbone.
+
+    Args:
+        backbone: maps (B, 3, H, W) to one feature map, to a list of maps, one per stack, or to a list of dicts of head
+            outputs if it has heads of its own. If only some input sizes suit it, its attribute `multiple` says of what
+            number they must be multiples.
+        heads: the task.
+        head_width: channels inside a head.
+        input_size: height and width to try the backbone with.
+
+    Attributes:
+        stride: input pixels per output cell.
+
+    Raises:
+        UserError: the backbone does not fit.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, heads: Mapping[str, Head], *, head_width: int = 64, input_size: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        multiple = getattr(backbone, "multiple", 1)
+        check_size(input_size, multiple)
+        features = probe(backbone, input_size)
+        self.backbone, self.stride, self.multiple = backbone, features.stride, max(multiple, features.stride)
+        check_own_heads(features, heads)
+        self.stacks = nn.ModuleList(
+            nn.ModuleDict({name: head_network(channels, head, head_width) for name, head in heads.items()})
+            for channels in features.channels
+        )
+
+    def forward(self, image: Tensor) -> list[Outputs]:
+        """Map (B, 3, H, W) normalised images to raw logits (B, channels, h, w) for each head, in each stack.
+
+        Raises:
+            UserError: the image's sides are no multiples of what the network needs.
+        """
+        check_size((image.shape[2], image.shape[3]), self.multiple)
+        stacks = as_stacks(self.backbone(image))
+        return [
+            stack if isinstance(stack, dict) else {name: head(stack) for name, head in heads.items()}
+            for heads, stack in zip_longest(cast("Iterable[nn.ModuleDict]", self.stacks), stacks)
+        ]
+
+
+def head_network(channels: int, head: Head, width: int) -> nn.Sequential:
+    """Build the layers of one head: a 3 x 3 convolution, and a 1 x 1 one that starts near the head's bias."""
+    last = nn.Conv2d(width, head.channels, 1)
+    nn.init.normal_(last.weight, std=0.001)
+    nn.init.constant_(cast("Tensor", last.bias), head.bias)
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), last)
+
+
+def check_size(size: tuple[int, int], multiple: int) -> None:
+    """Refuse an input whose sides are no multiples of what the network needs.
+
+    Raises:
+        UserError: says the nearest larger size that fits.
+    """
+    if size[0] % multiple or size[1] % multiple:
+        height, width = (-(-side // multiple) * multiple for side in size)
+        raise UserError(
+            f"the input is {size[0]}x{size[1]} (height x width); its sides must be multiples of {multiple}: "
+            f"set data.input_size=[{height},{width}]"
+        )
+
+
+def check_own_heads(features: Features, heads: Mapping[str, Head]) -> None:
+    """Compare the heads that a backbone brings with those of the task.
+
+    Raises:
+        UserError: one is missing, or has another number of channels.
+    """
+    for name, head in heads.items() if features.heads else ():
+        if name not in features.heads:
+            raise UserError(f"the backbone brings the heads {', '.join(features.heads)}, but not the task's `{name}`")
+        if features.heads[name] != head.channels:
+            raise UserError(
+                f"the backbone's output `{name}` has {features.heads[name]} channels, but the head {head.channels}"
+            )

@@ -1,0 +1,246 @@
+"""The LightningModule: steps, logging, optimiser, checkpoints. Its mathematics live elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
+
+from lightning_centernet.decoding import decode, to_image
+from lightning_centernet.errors import UserError
+from lightning_centernet.generic_loss import GenericLoss
+from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
+from lightning_centernet.metrics import DetectionMetrics
+from lightning_centernet.models import Network, PyramidBackbone
+from lightning_centernet.preparation import denormalize, prepare
+from lightning_centernet.types import Batch, Detections, Outputs, Tensors
+
+OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory: TypeAlias = Callable[..., LRScheduler]
+MetricFactory: TypeAlias = Callable[[Sequence[str]], Metric]
+
+ADAM = partial(Adam, lr=1.25e-4)  # for 32 images a step, as in the originals
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of timm's models
+
+
+class CenterNet(LightningModule):
+    """Train a dict of heads on a backbone (Zhou et al. 2019, Objects as Points).
+
+    Checkpoints hold plain values only. They name a backbone and heads that this package makes, and are rebuilt from
+    these names; what was made by hand is passed to `load_from_checkpoint` again.
+
+    Args:
+        backbone: any module from (B, 3, H, W) to a feature map, a list of maps, or a list of dicts of head outputs; or
+            the arguments of `PyramidBackbone` as a mapping.
+        heads: the heads, or what `standard_heads` makes them from.
+        optimizer: makes an optimiser of the parameters.
+        scheduler: makes a learning-rate schedule of the optimiser; one that takes `total_steps` is stepped after every
+            batch, others after every epoch.
+        metrics: makes the metric of validation and test from the class names.
+        classes: names of the classes; their numbers unless given.
+        category_ids: the data set's own ids of the classes, for writing results; 1, 2, ... unless given.
+        input_size: height and width of the images.
+        mean: of each channel of RGB in [0, 1], to normalise uint8 images.
+        std: of each channel.
+        head_width: channels inside a head.
+        max_detections: peaks kept in each image.
+
+    Raises:
+        UserError: something does not fit together.
+
+    Example:
+        >>> model = CenterNet({"name": "resnet10t"}, {"hm": 3, "wh": 2, "reg": 2}, input_size=(64, 96))
+        >>> model(torch.zeros(1, 3, 64, 96))[-1]["hm"].shape
+        torch.Size([1, 3, 16, 24])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | Mapping[str, Any] | None,
+        heads: Mapping[str, HeadSpec] | None,
+        *,
+        optimizer: OptimizerFactory = ADAM,
+        scheduler: SchedulerFactory | None = None,
+        metrics: MetricFactory = DetectionMetrics,
+        classes: Sequence[str] | None = None,
+        category_ids: Sequence[int] | None = None,
+        input_size: Sequence[int] = (512, 512),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        head_width: int = 64,
+        max_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        if backbone is None or heads is None:
+            part = "backbone" if backbone is None else "heads"
+            raise UserError(f"this checkpoint's {part} was made by hand: pass {part}= to load_from_checkpoint")
+        self.heads = standard_heads(heads, classes=len(classes) if classes else None)
+        labels = self.heads["hm"].channels if "hm" in self.heads else 0
+        self.classes = tuple(classes or map(str, range(labels)))
+        self.category_ids = tuple(category_ids or range(1, len(self.classes) + 1))
+        self.input_size, self.mean, self.std = (input_size[0], input_size[1]), tuple(mean), tuple(std)
+        self.max_detections = max_detections
+        self.optimizer, self.scheduler = optimizer, scheduler
+        body = _build_backbone(backbone, self.input_size) if isinstance(backbone, Mapping) else backbone
+        self.network = Network(body, self.heads, head_width=head_width, input_size=self.input_size)
+        self.stride = self.network.stride
+        self.criterion = GenericLoss(self.heads)
+        self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
+        self.save_hyperparameters(
+            {
+                "backbone": dict(backbone) if isinstance(backbone, Mapping) else None,
+                "heads": head_specs(self.heads),
+                "classes": list(self.classes),
+                "category_ids": list(self.category_ids),
+                "input_size": list(self.input_size),
+                "mean": list(self.mean),
+                "std": list(self.std),
+                "head_width": head_width,
+                "max_detections": max_detections,
+            }
+        )
+
+    def forward(self, image: Tensor) -> list[Outputs]:
+        """Map (B, 3, H, W) normalised images to raw logits, a dict of heads for each stack."""
+        outputs: list[Outputs] = self.network(image)
+        return outputs
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalise the images and encode the annotations, on the device."""
+        heads = {} if self._trainer is not None and self.trainer.predicting else self.heads
+        return prepare(batch, heads, self.stride, self.mean, self.std)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Compute the loss; log every entry of `loss_stats` as `train/...`."""
+        tot, loss_stats = self.criterion(self(batch["image"]), batch)
+        self._log("train", loss_stats, batch)
+        return torch.as_tensor(tot)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensors]:
+        """Log the loss as `val/...`, and take the detections into the metrics.
+
+        Returns:
+            `outputs` of the last stack, and `detections` on the output grid.
+        """
+        return self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensors]:
+        """Do as `validation_step` does, under `test/...`."""
+        return self._evaluate("test", batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensors]:
+        """Detect objects; one dict an image, boxes in its original pixels."""
+        detections = decode(self(batch["image"])[-1], self.heads, self.max_detections)
+        return self._per_image(detections, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics as `val/...`."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics as `test/...`."""
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimiser and its schedule."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        if "total_steps" in inspect.signature(self.scheduler).parameters:
+            schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+
+    def denormalize(self, image: Tensor) -> Tensor:
+        """Turn the network's input back into (B, 3, H, W) uint8 RGB pictures."""
+        return denormalize(image, self.mean, self.std)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, **kwargs: Any) -> CenterNet:  # type: ignore[override]
+        """Rebuild a model from a checkpoint.
+
+        Args:
+            checkpoint_path: the file; it is read as plain data, and nothing that it names is called, but for this
+                package's own parts.
+            **kwargs: arguments of the class to put in place of the checkpoint's, such as `backbone` and `heads` made by
+                hand; `map_location` and `strict` as Lightning has them.
+        """
+        # mypy: the override leaves out what would let a file do more than hold data.
+        return super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of other heads or classes.
+
+        Raises:
+            UserError: the checkpoint's heads or classes differ from the model's.
+        """
+        stored = checkpoint.get("hyper_parameters", {})
+        for name, theirs, ours in (
+            ("heads", _channels(stored.get("heads")), _channels(head_specs(self.heads))),
+            ("classes", stored.get("classes"), list(self.classes)),
+        ):
+            if theirs and ours and theirs != ours:
+                raise UserError(
+                    f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
+                    f"start from its weights alone (init_from=...)"
+                )
+
+    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
+        stacks = self(batch["image"])
+        _, loss_stats = self.criterion(stacks, batch)
+        self._log(stage, loss_stats, batch)
+        detections = decode(stacks[-1], self.heads, self.max_detections)
+        if "ground_truth" in batch and "boxes" in detections:
+            self.metrics[stage].update(self._per_image(detections, batch), _targets(batch))  # type: ignore[operator]
+        return {"outputs": stacks[-1], "detections": detections}
+
+    def _per_image(self, detections: Detections, batch: Batch) -> list[Tensors]:
+        fields = to_image(detections, batch["transform"], self.stride) | {"image_id": batch["image_id"]}
+        return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image_id"]))]
+
+    def _log(self, stage: str, loss_stats: Tensors, batch: Batch) -> None:
+        values = {f"{stage}/{name}": value.detach() for name, value in loss_stats.items()}
+        size, training = len(batch["image"]), stage == "train"
+        tot = f"{stage}/tot"
+        self.log(tot, values.pop(tot), prog_bar=True, batch_size=size, sync_dist=not training)
+        self.log_dict(values, batch_size=size, sync_dist=not training)
+
+    def _log_metrics(self, stage: str) -> None:
+        metric = self.metrics[stage]
+        if isinstance(metric, Metric) and metric.update_called:
+            scores = metric.compute()
+            self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
+            self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
+            metric.reset()
+
+
+def _build_backbone(spec: Mapping[str, Any], input_size: tuple[int, int]) -> PyramidBackbone:
+    allowed = {"name", "pretrained", "neck_channels"}
+    if set(spec) - allowed:
+        unknown = ", ".join(sorted(set(spec) - allowed))
+        raise UserError(f"backbone: unknown option {unknown}; it takes {', '.join(sorted(allowed))}")
+    return PyramidBackbone(**spec, input_size=input_size)
+
+
+def _channels(specs: Mapping[str, Mapping[str, Any]] | None) -> dict[str, int] | None:
+    return None if specs is None else {name: spec["channels"] for name, spec in specs.items()}
+
+
+def _targets(batch: Batch) -> list[Tensors]:
+    truth = batch["ground_truth"]
+    used = truth["mask"]
+    fields = {name: values for name, values in truth.items() if name != "mask"}
+    return [
+        {name: values[i][used[i]] for name, values in fields.items()} | {"image_id": batch["image_id"][i]}
+        for i in range(len(used))
+    ]

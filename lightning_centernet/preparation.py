@@ -1,0 +1,64 @@
+"""What happens to a batch on the device before the network sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_centernet.encoding import encode
+from lightning_centernet.heads import Head
+from lightning_centernet.types import Batch, Grid
+
+
+def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float], color: Tensor | None = None) -> Tensor:
+    """Turn uint8 RGB into the network's input, changing its colours on the way.
+
+    Args:
+        image: (B, 3, H, W) uint8.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+        color: (B, 3, 4) maps RGB in [0, 1], and 1, to other colours.
+
+    Returns:
+        (B, 3, H, W) float32.
+    """
+    identity = torch.eye(3, 4, device=image.device).expand(image.shape[0], -1, -1)
+    color = identity if color is None else color
+    scale = color.new_tensor(std).reciprocal().unsqueeze(-1)
+    matrix = color[:, :, :3] * scale / 255
+    offset = (color[:, :, 3:] - color.new_tensor(mean).unsqueeze(-1)) * scale
+    return torch.baddbmm(offset, matrix, image.flatten(2).float()).view(image.shape)
+
+
+def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Turn the network's input back into (B, 3, H, W) uint8 RGB pictures."""
+    scale, shift = (image.new_tensor(values).view(1, 3, 1, 1) for values in (std, mean))
+    return ((image * scale + shift) * 255).round().clamp(0, 255).byte()
+
+
+def prepare(
+    batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence[float], std: Sequence[float]
+) -> Batch:
+    """Normalise uint8 images, and encode annotations; what is there already stays as it is.
+
+    Args:
+        batch: as the loader ships it, with annotations; or with encoded targets in the originals' keys, the image
+            under `image` or `input`.
+        heads: the heads to encode targets for.
+        stride: input pixels per output cell.
+        mean: of each colour channel.
+        std: of each colour channel.
+
+    Returns:
+        A new dict.
+    """
+    image = batch["image"] if "image" in batch else batch["input"]
+    prepared = batch | {"image": image}
+    if image.dtype == torch.uint8:
+        prepared["image"] = normalize(image, mean, std, batch.get("color"))
+    if "annotations" in batch and "ind" not in batch:
+        grid = Grid(image.shape[2] // stride, image.shape[3] // stride, stride)
+        prepared |= encode(batch["annotations"], heads, grid)
+    return prepared
