@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict, read_write
+from omegaconf import read_write
 
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -44,11 +45,9 @@ def one_job() -> Iterator[None]:
 
 
 def _command_line() -> list[str]:
-    config = HydraConfig.get()
-    cfg = HydraConfig.instance().cfg
-    assert cfg is not None  # as long as a job runs
-    with read_write(cfg), open_dict(cfg):
-        cfg.hydra.run.dir = config.runtime.output_dir
+    config: Any = HydraConfig.get()
+    with read_write(config):
+        config.run.dir = config.runtime.output_dir
     flags = [word for word in sys.argv[1:] if word.startswith("--config-")]
     own = [override for override in config.overrides.hydra if not override.startswith("hydra.mode=")]
     return [*flags, *own, *config.overrides.task, "hydra.mode=RUN"]

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from hydra._internal.utils import get_args_parser  # private, see arguments.py
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_centernet._conf import NAME as CONF
@@ -61,7 +61,7 @@ def known_names(arguments: list[str]) -> set[str]:
         groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         choices = [override for override in flags.overrides if _key(override) in groups and "," not in override]
         config = compose(flags.config_name or "config", overrides=search + choices)
-    return groups | set(_keys(config))
+    return groups | set(_keys(OmegaConf.to_container(config)))
 
 
 def _explain_choice(error: MissingConfigException) -> str:
@@ -88,11 +88,10 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in map(str, config):
+def _keys(node: object, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items() if isinstance(node, dict) else ():
         yield f"{prefix}{name}"
-        if OmegaConf.is_dict(node := config._get_node(name)):
-            yield from _keys(node, f"{prefix}{name}.")
+        yield from _keys(value, f"{prefix}{name}.")
 
 
 def _likeness(name: str, candidate: str) -> tuple[float, float]:

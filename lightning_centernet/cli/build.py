@@ -1,0 +1,100 @@
+"""Objects from the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_centernet.data.module import DetectionData
+from lightning_centernet.errors import UserError
+from lightning_centernet.module import CenterNet
+
+
+def build_data(config: DictConfig) -> DetectionData:
+    """Build the data module.
+
+    Raises:
+        UserError: a needed key has no value, or `data` says nothing to build.
+    """
+    missing = sorted(f"data.{key}" for key in OmegaConf.missing_keys(config.data))
+    if missing:
+        raise UserError(f"{', '.join(missing)}: not set; add {' '.join(f'{key}=...' for key in missing)}")
+    if "_target_" not in config.data:
+        raise UserError("data: has no `_target_`; choose data=street, data=voc, data=coco or a config of your own")
+    data: DetectionData = instantiate(config.data, _convert_="all")
+    return data
+
+
+def require_split(config: DictConfig, data: DetectionData, split: str) -> None:
+    """Make sure that a split can be read, before anything slow begins.
+
+    Raises:
+        UserError: the config names no such split, or it cannot be read.
+    """
+    if split not in data.sources:
+        keys = [str(key) for key, value in config.data.items() if value is None and str(key).startswith(split)]
+        missing = " ".join(f"data.{key}=..." for key in keys) or f"a {split} split to the data"
+        raise UserError(f"there is no data to {config.mode}: add {missing}")
+    data.dataset(split)
+
+
+def build_model(config: DictConfig, data: DetectionData) -> CenterNet:
+    """Build the model for the data's classes."""
+    kind = model_class(config)
+    options: Any = OmegaConf.to_container(config.model, resolve=True)
+    del options["_target_"]
+    return kind(
+        **network_parts(config, "backbone", "heads"),
+        **training_parts(config),
+        classes=data.classes,
+        category_ids=data.category_ids,
+        input_size=tuple(config.data.input_size),
+        **options,
+    )
+
+
+def model_class(config: DictConfig) -> type[CenterNet]:
+    """Return the class that `model._target_` names.
+
+    Raises:
+        UserError: it is no CenterNet.
+    """
+    kind = get_class(config.model._target_)
+    if not issubclass(kind, CenterNet):
+        raise UserError(f"model._target_={config.model._target_}: must be CenterNet or a subclass of it")
+    return kind
+
+
+def network_parts(config: DictConfig, *names: str) -> dict[str, Any]:
+    """Build those parts that have a `_target_`; hand on plain descriptions as they are."""
+    return {name: instantiate(config[name], _convert_="all") for name in names}
+
+
+def training_parts(config: DictConfig) -> dict[str, Any]:
+    """Build the factories that no checkpoint holds; None for an empty choice such as `scheduler=none`."""
+    return {name: instantiate(config[name]) or None for name in ("optimizer", "scheduler", "metrics")}
+
+
+def build_trainer(config: DictConfig) -> Trainer:
+    """Build the trainer, with its loggers and callbacks."""
+    loggers = [instantiate(logger, _convert_="all") for logger in config.logger.values()]
+    callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
+    unwanted = _unwanted_callbacks(config, logged=bool(loggers))
+    trainer: Trainer = instantiate(config.trainer, _partial_=True, _convert_="all")(
+        logger=loggers or False, callbacks=[callback for callback in callbacks if not isinstance(callback, unwanted)]
+    )
+    return trainer
+
+
+def _unwanted_callbacks(config: DictConfig, *, logged: bool) -> tuple[type[Callback], ...]:
+    """List the kinds of callbacks that Lightning refuses next to a setting that turns their purpose off."""
+    wanted = {
+        LearningRateMonitor: logged,
+        Checkpoint: config.trainer.enable_checkpointing,
+        ProgressBar: config.trainer.enable_progress_bar,
+    }
+    return tuple(kind for kind, value in wanted.items() if not value)

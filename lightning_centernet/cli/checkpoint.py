@@ -1,0 +1,117 @@
+"""Find a checkpoint, rebuild the model from it, or take only its weights."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from lightning_centernet.cli.build import model_class, network_parts, training_parts
+from lightning_centernet.errors import UserError
+from lightning_centernet.module import CenterNet
+
+
+class Transfer(NamedTuple):
+    """What became of a checkpoint's weights, by name.
+
+    Attributes:
+        loaded: same name and shape.
+        skipped: same name, another shape: the file's and the model's.
+        missing: only in the model; they keep their initial values.
+        unexpected: only in the file.
+    """
+
+    loaded: list[str]
+    skipped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    missing: list[str]
+    unexpected: list[str]
+
+
+def find_checkpoint(config: DictConfig) -> Path | None:
+    """Return the file that `ckpt_path` means, None if it is null.
+
+    `last` is the newest `last.ckpt` in `output_dir`, or if there is none, of all runs under `runs_dir`.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if config.ckpt_path is None:
+        return None
+    if config.ckpt_path != "last":
+        return _existing("ckpt_path", config.ckpt_path)
+    for folder in (config.output_dir, config.runs_dir):
+        found = sorted(Path(folder).glob("**/checkpoints/last*.ckpt"), key=lambda file: file.stat().st_mtime)
+        if found:
+            return found[-1]
+    raise UserError(
+        f"ckpt_path=last: no last.ckpt under runs_dir={config.runs_dir}; name a file, or set runs_dir to your runs"
+    )
+
+
+def needed_checkpoint(config: DictConfig) -> Path:
+    """Return the file that `ckpt_path` means.
+
+    Raises:
+        UserError: it is null, or there is no such file.
+    """
+    file = find_checkpoint(config)
+    if file is None:
+        raise UserError(f"{config.mode} needs a trained model: add ckpt_path=<file>, or ckpt_path=last")
+    return file
+
+
+def load_model(config: DictConfig, file: Path) -> CenterNet:
+    """Rebuild the model from a checkpoint alone; only parts made by hand are taken from the config."""
+    stored = _read("ckpt_path", file).get("hyper_parameters")
+    if stored is None:
+        raise UserError(f"ckpt_path={file}: holds only weights, no model: use fit init_from={file}")
+    absent = [name for name in ("backbone", "heads") if stored.get(name) is None]
+    parts = network_parts(config, *absent) | training_parts(config)
+    return model_class(config).load_from_checkpoint(file, map_location="cpu", **parts)
+
+
+def transfer_weights(model: nn.Module, path: str) -> Transfer:
+    """Copy the weights whose names and shapes match; the rest of the model stays as it is.
+
+    Raises:
+        UserError: there is no such file, or nothing in it matches.
+    """
+    content = _read("init_from", _existing("init_from", path))
+    weights: dict[str, Tensor] = content.get("state_dict", content)
+    own = model.state_dict()
+    shared = [name for name in own if name in weights]
+    loaded = [name for name in shared if own[name].shape == weights[name].shape]
+    if not loaded:
+        raise UserError(f"init_from={path}: none of its {len(weights)} tensors fits the model by name and shape")
+    model.load_state_dict({name: weights[name] for name in loaded}, strict=False)
+    return Transfer(
+        loaded,
+        {name: (tuple(weights[name].shape), tuple(own[name].shape)) for name in shared if name not in loaded},
+        [name for name in own if name not in weights],
+        [name for name in weights if name not in own],
+    )
+
+
+def _existing(key: str, path: str) -> Path:
+    file = Path(path)
+    if not file.is_file():
+        nearby = sorted(file.parent.glob("*.ckpt"))
+        hint = f"; there is {', '.join(other.name for other in nearby)}" if nearby else ""
+        raise UserError(f"{key}={path}: no such file{hint}")
+    return file
+
+
+def _read(key: str, file: Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code from it."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{key}={file}: cannot be read as a checkpoint ({reason})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{key}={file}: holds a {type(content).__name__}, not a checkpoint")
+    return content

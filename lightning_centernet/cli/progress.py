@@ -1,0 +1,31 @@
+"""Progress that suits where the output goes: a bar on a terminal, lines in a file or a pipe."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+
+_logger = logging.getLogger(__name__)
+
+
+class EpochLines(ProgressBar):
+    """Print one line an epoch; a bar drawn into a file would be thousands of lines."""
+
+    def disable(self) -> None:
+        """Leave it to the first process, which logs anyway."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's loss and metrics; validation is over by now."""
+        if not trainer.is_global_zero:
+            return
+        values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, float))
+        _logger.info("epoch %d of %s  %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+
+
+def progress_bar() -> ProgressBar:
+    """Choose what suits the standard output."""
+    return RichProgressBar() if sys.stdout.isatty() else EpochLines()
