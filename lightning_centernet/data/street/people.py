@@ -18,7 +18,7 @@ JOINTS = (  # COCO's, in COCO's order
     "right_ankle",
 )  # fmt: skip
 
-PEDESTRIAN_SIZE = (1.72, 0.60, 0.85)  # height, width, length in metres: the stride is inside
+PEDESTRIAN_SIZE = (1.72, 0.55, 0.95)  # height, width, length in metres: the stride is inside
 CYCLIST_SIZE = (1.74, 0.60, 1.76)
 _SHIRT, _TROUSERS, _SKIN, _HAIR, _SHOES, _METAL = range(6)  # the first four are the person's own colours
 _SHOE_COLOUR, _TYRE_COLOUR = (0.08, 0.07, 0.07), (0.06, 0.06, 0.06)
@@ -60,7 +60,7 @@ def _joints(actor: Actor) -> Floats:
 
 def _walking(actor: Actor) -> Floats:
     height = actor.dimensions[0]
-    swing = 0.48 * min(actor.speed / 1.4, 1.2)  # radians of the thigh, at 1.4 m/s a usual walk
+    swing = 0.36 * min(actor.speed / 1.4, 1.15)  # radians of the thigh, at 1.4 m/s a usual walk
     joints: dict[str, tuple[float, float, float]] = {}
     for side, sign, phase in (("left", 1.0, actor.phase), ("right", -1.0, actor.phase + math.pi)):
         thigh, knee = swing * math.sin(phase), swing * (0.15 + 1.3 * max(0.0, math.cos(phase)))

@@ -77,7 +77,7 @@ def _lights(front: Floats, back: Floats, low: float, high: float) -> Faces:
     lamp_places = ((0.04, 0.22), (0.78, 0.96))
     parts = [_part(inset(front, place, (low, high)), HEADLIGHT, 1.0) for place in lamp_places]
     parts += [_part(inset(back, place, (low, high)), TAILLIGHT, 0.8) for place in lamp_places]
-    parts += [_part(inset(end, (0.38, 0.62), (low - 0.3, low - 0.12)), PLATE) for end in (front, back)]
+    parts += [_part(inset(end, (0.38, 0.62), (0.4 * low, 0.76 * low)), PLATE) for end in (front, back)]
     parts.append(_part(inset(front, (0.26, 0.74), (low, high)), TRIM))
     return join(parts)
 
