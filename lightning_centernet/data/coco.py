@@ -67,9 +67,10 @@ def _load(file: Path) -> dict[str, list[Entry]]:
 
 
 def _complete(file: Path, key: str, entries: Sequence[Entry], needed: Sequence[str]) -> list[Entry]:
-    complete = [entry for entry in entries if isinstance(entry, dict) and all(name in entry for name in needed)]
+    names = set(needed)
+    complete = [entry for entry in entries if isinstance(entry, dict) and names <= entry.keys()]
     if len(complete) < len(entries):
-        broken = [entry for entry in entries if not isinstance(entry, dict) or not all(n in entry for n in needed)]
+        broken = [entry for entry in entries if not isinstance(entry, dict) or not names <= entry.keys()]
         complain([f"{file}: {key} need the keys {', '.join(needed)}: add them to {_short(entry)}" for entry in broken])
     return complete
 
@@ -115,7 +116,8 @@ def _known(
     for key, known in (("image_id", {int(entry["id"]) for entry in content["images"]}), ("category_id", set(labels))):
         unknown = [entry for entry in objects if not _is_in(entry[key], known)]
         complain([f"{_where(file, entry)}: {key} {entry[key]!r} is not declared in the file" for entry in unknown])
-        objects = [entry for entry in objects if _is_in(entry[key], known)]
+        if unknown:
+            objects = [entry for entry in objects if _is_in(entry[key], known)]
     return [entry for entry in objects if entry["image_id"] in rows]
 
 

@@ -25,7 +25,7 @@ def voc_data(
     test_split: str | None = "test",
     classes: Sequence[str] | None = None,
     first_pixel: int = 0,
-    **common: Any,  # noqa: ANN401 - DetectionData's own
+    **common: Any,
 ) -> DetectionData:
     """Feed from a Pascal VOC folder.
 
@@ -56,7 +56,7 @@ def coco_data(
     test_images: str | Path | None = None,
     val_fraction: float = 0.1,
     fields: Sequence[str] = (),
-    **common: Any,  # noqa: ANN401 - DetectionData's own
+    **common: Any,
 ) -> DetectionData:
     """Feed from COCO JSON files.
 

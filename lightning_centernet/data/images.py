@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,25 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         UserError: the file is missing, broken or truncated.
     """
+    with _opened(path) as image:
+        return _rgb(image)
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Read a picture's width and height without decoding it.
+
+    Raises:
+        UserError: the file is missing, or no picture.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return _rgb(image)
+            yield image
     except FileNotFoundError:
         raise UserError(f"{path}: no such picture file") from None
     except Exception as error:  # PIL's decoders raise anything from OSError to struct.error on a broken file

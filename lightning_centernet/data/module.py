@@ -107,7 +107,7 @@ class DetectionData(LightningDataModule):
         """In the order of the data set, letterboxed."""
         return self._loader(self._split("test"))
 
-    def teardown(self, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
+    def teardown(self, stage: str) -> None:
         """Report what was skipped."""
         for examples in self._examples.values():
             examples.report_broken()
@@ -145,7 +145,7 @@ class DetectionData(LightningDataModule):
             message = "%d of %d training pictures hold more than max_objects=%d objects (up to %d): the rest is cut off"
             _logger.warning(message, over, len(counts), self.max_objects, max(counts))
 
-    def _loader(self, examples: Examples, **options: Any) -> DataLoader[Any]:  # noqa: ANN401 - DataLoader's own
+    def _loader(self, examples: Examples, **options: Any) -> DataLoader[Any]:
         return DataLoader(
             examples,
             batch_size=self.batch_size,

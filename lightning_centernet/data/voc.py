@@ -10,9 +10,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from PIL import Image
 
-from lightning_centernet.data.images import ImageDataset
+from lightning_centernet.data.images import ImageDataset, read_size
 from lightning_centernet.data.problems import complain
 from lightning_centernet.data.records import ObjectTable, Picture, assemble
 from lightning_centernet.errors import UserError
@@ -118,8 +117,7 @@ def _picture(image_id: int, file: Path, tree: Element, images: Mapping[str, Path
         return None
     width, height = (_number(tree.findtext(f"size/{side}")) for side in ("width", "height"))
     if not (width > 0 and height > 0):  # labelling tools leave it out, or write 0
-        with Image.open(image) as opened:
-            width, height = opened.size
+        width, height = read_size(image)
     return Picture(image, image_id, int(width), int(height))
 
 
