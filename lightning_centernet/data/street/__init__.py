@@ -2,7 +2,7 @@
 
 from lightning_centernet.data.street.dataset import Street, annotate, street_data
 from lightning_centernet.data.street.layout import build_world
-from lightning_centernet.data.street.render import Rendering, render
+from lightning_centernet.data.street.painting import Rendering, render
 from lightning_centernet.data.street.world import CLASSES, Actor, Thing, World
 
 __all__ = [

@@ -29,7 +29,8 @@ def paint_backdrop(world: World, casters: Sequence[Floats], size: tuple[int, int
     image[:horizon] = _sky(world, (horizon, width))
     ground = image[horizon:]
     veil = haze(_row_distances(world, size), world.weather)[horizon:, None, None].astype(np.float32)
-    light = _shadows(world, casters, size)[horizon:] * (1 - veil)
+    light = _light(world, _shadows(world, casters, size)[horizon:])
+    light *= 1 - veil
     light *= ground
     light += veil * (255 * np.array(world.weather.horizon, np.float32))
     ground[:] = light
@@ -55,7 +56,7 @@ def _sky(world: World, size: tuple[int, int]) -> Image:
 def _paint_ground(world: World, size: tuple[int, int]) -> Image:
     lit, _ = ground_light(world.weather)
     image = np.empty((*size, 3), np.uint8)
-    image[:] = 255 * np.minimum(np.array(world.road.verge) * lit, 1)
+    image[:] = (255 * np.minimum(np.array(world.road.verge) * lit, 1)).astype(np.uint8)
     strips, colours = zip(*_strips(world.road), strict=True)
     polygons, kept = clip_near(_on_ground(world, strips))
     pixels = _fixed(project(polygons[kept], world.camera.projection(size)))
@@ -72,8 +73,8 @@ def _row_distances(world: World, size: tuple[int, int]) -> Floats:
     return distances
 
 
-def _shadows(world: World, casters: Sequence[Floats], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the share (H, W, 3) of the light that reaches the ground."""
+def _shadows(world: World, casters: Sequence[Floats], size: tuple[int, int]) -> Image:
+    """Return how deep (H, W) the ground lies in the shadows of what stands on it: from 0 to 255."""
     mask = np.zeros(size, np.uint8)
     points = np.concatenate([np.zeros((0, 3)), *casters])
     sun = np.array(world.weather.sun)
@@ -84,10 +85,14 @@ def _shadows(world: World, casters: Sequence[Floats], size: tuple[int, int]) -> 
         if len(outline):
             cv2.fillConvexPoly(mask, cv2.convexHull(outline), 255, cv2.LINE_8, _SHIFT)
     soft = 2 * round(size[0] / 150) + 1
-    mask = cv2.blur(mask, (soft, soft)).astype(np.uint8, copy=False)
+    return cv2.blur(mask, (soft, soft)).astype(np.uint8, copy=False)
+
+
+def _light(world: World, shadows: Image) -> NDArray[np.float32]:
+    """Return the share (H, W, 3) of the light that reaches the ground."""
     lit, shaded = ground_light(world.weather)
-    levels = np.linspace(1, shaded / lit, 256, dtype=np.float32)[None]  # by the mask's value
-    return cv2.LUT(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), levels).astype(np.float32, copy=False)
+    levels = np.linspace(1, shaded / lit, 256, dtype=np.float32)[None]  # by the shadow's depth
+    return cv2.LUT(cv2.cvtColor(shadows, cv2.COLOR_GRAY2BGR), levels).astype(np.float32, copy=False)
 
 
 def _on_ground(world: World, strips: Sequence[Strip]) -> Floats:
@@ -119,7 +124,7 @@ def _strips(road: Road) -> Iterator[tuple[Strip, Colour]]:
 def _markings(road: Road) -> Iterator[Strip]:
     half, lanes = road.half_width, 1 if road.half_width < 5.0 else 2
     lines = [half * lane / lanes for lane in range(1 - lanes, lanes)]
-    for start in range(-60, 90, 8):
+    for start in range(-40, 80, 8):
         yield from ((start, start + 4.0, line - 0.07, line + 0.07) for line in lines)
     if lanes == 2:
         yield from ((-_FAR, _FAR, side * (half - 0.35), side * (half - 0.22)) for side in (-1, 1))

@@ -49,10 +49,13 @@ def clip_near(polygons: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 
 
 def _clip(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    corners = []
-    for start, end in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+    corners: list[list[float]] = []
+    points = polygon.tolist()
+    for start, end in zip(points, points[1:] + points[:1], strict=True):
         if start[2] >= NEAR:
             corners.append(start)
         if (start[2] >= NEAR) != (end[2] >= NEAR):
-            corners.append(start + (end - start) * (NEAR - start[2]) / (end[2] - start[2]))
-    return np.array(corners)[np.minimum(np.arange(len(polygon)), len(corners) - 1)]
+            share = (NEAR - start[2]) / (end[2] - start[2])
+            corners.append([a + share * (b - a) for a, b in zip(start, end, strict=True)])
+    corners += corners[-1:] * len(points)
+    return np.array(corners[: len(points)])

@@ -11,7 +11,7 @@ import numpy as np
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Objects, Sample
 from lightning_centernet.data.street.layout import build_world
-from lightning_centernet.data.street.render import Rendering, render
+from lightning_centernet.data.street.painting import Rendering, render
 from lightning_centernet.data.street.world import CLASSES, World
 from lightning_centernet.errors import UserError
 

@@ -107,9 +107,9 @@ def _in_view(things: Iterator[Thing], camera: Camera) -> Iterator[Thing]:
 def _scenery(random: Random, road: Road) -> Iterator[Thing]:
     for side in (-1.0, 1.0):
         if abs(road.heading) < 0.9:
-            start, end = -12.0, 90.0
+            start, end = -12.0, 80.0
         elif side * road.heading < 0:
-            start, end = (_abeam(road.heading, road.offset) + reach for reach in (-38.0, 38.0))
+            start, end = (_abeam(road.heading, road.offset) + reach for reach in (-32.0, 32.0))
         else:
             continue  # behind the camera
         kind = random.choices(("building", "house", "park"), (0.5, 0.25, 0.25))[0]

@@ -81,8 +81,8 @@ def _paint(canvas: Image, layers: Iterable[_Layer], actors: int) -> tuple[NDArra
     silhouettes: dict[int, int] = {}
     for owner, polygons, colours in layers:
         fixed = np.round((polygons * _OVERSAMPLING - 0.5) * (1 << _SHIFT)).astype(np.int32)
-        for polygon, colour in zip(fixed, colours.tolist(), strict=True):
-            cv2.fillConvexPoly(canvas, polygon, (*colour, owner), cv2.LINE_8, _SHIFT)
+        for polygon, (red, green, blue) in zip(fixed, colours.tolist(), strict=True):
+            cv2.fillConvexPoly(canvas, polygon, (red, green, blue, owner), cv2.LINE_8, _SHIFT)
         if owner:
             boxes[owner - 1] = (*polygons.min((0, 1)), *polygons.max((0, 1)))
             silhouettes[owner] = _count(canvas, boxes[owner - 1], owner)
