@@ -88,7 +88,7 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
         output_size: height and width.
     """
     linear, offset = matrix[:, :2].numpy(), matrix[:, 2].numpy()
-    shrink = int(np.abs(np.linalg.det(linear)) ** -0.5)
+    shrink = int(round(np.abs(np.linalg.det(linear)) ** -0.5, 6))  # rounded, for 4.999... is five
     if shrink > 1:
         height, width = image.shape[:2]
         smaller = (max(width // shrink, 1), max(height // shrink, 1))

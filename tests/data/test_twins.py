@@ -27,7 +27,7 @@ def twin(dataset: ImageDataset, folder: Path) -> Path:
         ],
         "annotations": [
             {"id": number, "image_id": image_id, "category_id": dataset.category_ids[columns["labels"][index]],
-             "bbox": [*columns["boxes"][index, :2].tolist(), *np.diff(columns["boxes"][index].reshape(2, 2), axis=0)[0].tolist()],
+             "bbox": xywh(columns["boxes"][index].tolist()),
              "area": float(columns["area"][index]), "iscrowd": int(columns["ignore"][index])}
             for number, (image_id, index, columns) in enumerate(objects)
         ],
@@ -35,6 +35,10 @@ def twin(dataset: ImageDataset, folder: Path) -> Path:
     }  # fmt: skip
     (folder / "twin.json").write_text(json.dumps(content))
     return folder / "twin.json"
+
+
+def xywh(box: list[float]) -> list[float]:
+    return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
 
 def assert_same(voc: ImageDataset, coco: ImageDataset) -> None:

@@ -14,7 +14,7 @@ from lightning_centernet.errors import UserError
 from tests.fakes import CLASSES, PICTURES, FakeObject, write_voc
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     return write_voc(tmp_path / "VOC")
 
@@ -164,7 +164,7 @@ def test_missing_split_names_those_there_are(root: Path) -> None:
 
 
 def test_folder_that_is_no_voc(root: Path) -> None:
-    with pytest.raises(UserError, match="no folder ImageSets/Main in it .found: VOC"):
+    with pytest.raises(UserError, match=r"no folder ImageSets/Main in it .found: VOC"):
         read_voc(root.parent, "train")
     with pytest.raises(UserError, match="no such folder"):
         read_voc(root / "nowhere", "train")
