@@ -1,4 +1,4 @@
-"""What stands along a street and is nobody: buildings, trees, lamp posts, signs, bins, hedges."""
+"""What stands along a street and is nobody: buildings, houses, trees, lamp posts, signs, bins."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _truck(dimensions: Vector) -> Faces:
             _part(cab[[0, 1, 2, 4]], BODY),  # its back is never seen past the cargo
             _part(inset(cab[_FRONT], (0.06, 0.94), (0.52, 0.9)), GLASS),
             _side_panes(cab, 0.25, 0.9, (0.55, 0.88)),
-            _lights(cab[_FRONT], chassis[_BACK], 0.35, 0.6),
+            _lights(cab[_FRONT], chassis[_BACK], 0.2, 0.4),
             _wheels(dimensions, 0.45, (-0.36, -0.22, 0.34)),
         ]
     )
