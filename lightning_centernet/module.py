@@ -217,7 +217,8 @@ class CenterNet(LightningModule):
 
     def _log_metrics(self, stage: str) -> None:
         metric = self.metrics[stage]
-        if isinstance(metric, Metric) and metric.update_called:
+        # A rank that saw no image must not leave the others waiting for it.
+        if isinstance(metric, Metric) and (metric.update_called or self.trainer.world_size > 1):
             scores = metric.compute()
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
@@ -237,7 +238,7 @@ def _channels(specs: Mapping[str, Mapping[str, Any]] | None) -> dict[str, int] |
 
 
 def _targets(batch: Batch) -> list[Tensors]:
-    truth = batch["ground_truth"]
+    truth = {name: values.cpu() for name, values in batch["ground_truth"].items()}
     used = truth["mask"]
     fields = {name: values for name, values in truth.items() if name != "mask"}
     return [

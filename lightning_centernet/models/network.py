@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lightning_centernet.errors import UserError
@@ -45,6 +46,8 @@ class Network(nn.Module):
             nn.ModuleDict({name: head_network(channels, head, head_width) for name, head in heads.items()})
             for channels in features.channels
         )
+        # Convolutions are faster in this layout, on GPUs in half precision and on CPUs; no value changes.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> list[Outputs]:
         """Map (B, 3, H, W) normalised images to raw logits (B, channels, h, w) for each head, in each stack.
@@ -53,7 +56,7 @@ class Network(nn.Module):
             UserError: the image's sides are no multiples of what the network needs.
         """
         check_size((image.shape[2], image.shape[3]), self.multiple)
-        stacks = as_stacks(self.backbone(image))
+        stacks = as_stacks(self.backbone(image.contiguous(memory_format=torch.channels_last)))
         return [
             stack if isinstance(stack, dict) else {name: head(stack) for name, head in heads.items()}
             for heads, stack in zip_longest(cast("Iterable[nn.ModuleDict]", self.stacks), stacks)
