@@ -9,3 +9,7 @@ class UserError(ValueError):
     The message names the file, the key and the value, and says what to do. The command line prints it without a
     traceback.
     """
+
+    def __init__(self, message: str) -> None:
+        # A loader's worker hands on its whole traceback as the message; the last line is what was said.
+        super().__init__(message.rpartition(f"{__name__}.{type(self).__name__}: ")[2].rstrip())

@@ -63,6 +63,8 @@ def _load(file: Path) -> dict[str, list[Entry]]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise UserError(f"{file}: has no list {key!r}: a COCO file is an object of images, annotations, categories")
         content[key] = _complete(file, key, content[key], needed)
+    for key in ("images", "categories"):
+        content[key] = _numbered(file, key, content[key])
     return dict(content)
 
 
@@ -75,14 +77,20 @@ def _complete(file: Path, key: str, entries: Sequence[Entry], needed: Sequence[s
     return complete
 
 
+def _numbered(file: Path, key: str, entries: Sequence[Entry]) -> list[Entry]:
+    wrong = [entry for entry in entries if not isinstance(entry["id"], int)]
+    complain([f"{file}: the ids of {key} must be whole numbers: change that of {_short(entry)}" for entry in wrong])
+    return [entry for entry in entries if isinstance(entry["id"], int)]
+
+
 def _short(entry: object) -> str:
     text = json.dumps(entry)
     return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def _categories(file: Path, content: Mapping[str, list[Entry]]) -> tuple[list[str], list[int]]:
-    entries = sorted(content["categories"], key=lambda entry: int(entry["id"]))
-    classes, category_ids = [str(entry["name"]) for entry in entries], [int(entry["id"]) for entry in entries]
+    entries = sorted(content["categories"], key=lambda entry: entry["id"])
+    classes, category_ids = [str(entry["name"]) for entry in entries], [entry["id"] for entry in entries]
     complain([f"{file}: category {value!r} stands twice in 'categories': keep one" for value in _twice(classes)])
     complain([f"{file}: category id {value} stands twice in 'categories': keep one" for value in _twice(category_ids)])
     return classes, category_ids
@@ -97,14 +105,15 @@ def _pictures(file: Path, content: Mapping[str, list[Entry]], folder: Path) -> l
         raise UserError(f"{folder}: no such folder of pictures")
     try:
         pictures = [
-            Picture(folder / entry["file_name"], int(entry["id"]), int(entry["width"]), int(entry["height"]))
+            Picture(folder / entry["file_name"], entry["id"], int(entry["width"]), int(entry["height"]))
             for entry in content["images"]
         ]
     except (TypeError, ValueError) as error:
-        raise UserError(f"{file}: an image's id, width or height is no integer ({error})") from error
+        raise UserError(f"{file}: an image's file_name, width or height is wrong ({error}): correct it") from error
     repeated = _twice([picture.image_id for picture in pictures])
     complain([f"{file}: image id {value} stands twice in 'images': give each image its own" for value in repeated])
-    return present(list({picture.image_id: picture for picture in pictures}.values()))
+    first = {picture.image_id: picture for picture in reversed(pictures)}
+    return present(list(first.values())[::-1])
 
 
 def _known(
@@ -113,7 +122,7 @@ def _known(
     repeated = _twice([entry["id"] for entry in content["annotations"] if "id" in entry])
     complain([f"{file}: annotation id {value} stands twice: give each annotation its own" for value in repeated])
     objects = content["annotations"]
-    for key, known in (("image_id", {int(entry["id"]) for entry in content["images"]}), ("category_id", set(labels))):
+    for key, known in (("image_id", {entry["id"] for entry in content["images"]}), ("category_id", set(labels))):
         unknown = [entry for entry in objects if not _is_in(entry[key], known)]
         complain([f"{_where(file, entry)}: {key} {entry[key]!r} is not declared in the file" for entry in unknown])
         if unknown:

@@ -129,6 +129,8 @@ class DetectionData(LightningDataModule):
     def _check(self, split: str, dataset: Dataset) -> None:
         if len(dataset) == 0:
             complain([f"the {split} data set is empty"])
+        if not dataset.classes:
+            complain([f"the {split} data set has no classes"])
         for other, examples in self._examples.items():
             ours, theirs = _categories(dataset), _categories(examples.dataset)
             if ours != theirs:

@@ -204,8 +204,17 @@ def test_missing_folder(tmp_path: Path) -> None:
         read_coco(file, tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("key", ["images", "categories"])
+@pytest.mark.parametrize("value", ["1", 1.5, None, [1]])
+def test_id_that_is_no_integer(tmp_path: Path, key: str, value: Any) -> None:
+    content = coco_content()
+    content[key][1]["id"] = value
+    with pytest.raises(UserError, match=rf"instances\.json: the ids of {key} must be whole numbers"):
+        read(tmp_path, content)
+
+
 def test_width_that_is_no_number(tmp_path: Path) -> None:
     content = coco_content()
     content["images"][0]["width"] = None
-    with pytest.raises(UserError, match=r"instances\.json: an image's id, width or height"):
+    with pytest.raises(UserError, match=r"instances\.json: an image's file_name, width or height is wrong"):
         read(tmp_path, content)
