@@ -119,7 +119,7 @@ def _pictures(file: Path, content: Mapping[str, list[Entry]], folder: Path) -> l
 def _known(
     file: Path, content: Mapping[str, list[Entry]], rows: Mapping[int, int], labels: Mapping[int, int]
 ) -> list[Entry]:
-    repeated = _twice([entry["id"] for entry in content["annotations"] if "id" in entry])
+    repeated = _twice([entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)])
     complain([f"{file}: annotation id {value} stands twice: give each annotation its own" for value in repeated])
     objects = content["annotations"]
     for key, known in (("image_id", {entry["id"] for entry in content["images"]}), ("category_id", set(labels))):

@@ -61,7 +61,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         raise ValueError("floating-point pixels have no known range")
     if "transparency" in image.info:  # PIL warns where a palette with transparency is converted to RGB directly
         image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class ImageDataset:

@@ -60,17 +60,17 @@ class DetectionData(LightningDataModule):
         super().__init__()
         if on_error not in ("raise", "skip"):
             raise UserError(f"on_error={on_error!r}: must be 'raise' or 'skip'")
-        for name, value in (("batch_size", batch_size), ("max_objects", max_objects)):
-            if value < 1:
-                raise UserError(f"{name}={value}: must be at least 1")
+        for name, value, least in (("batch_size", batch_size, 1), ("max_objects", max_objects, 1), ("seed", seed, 0)):
+            if value < least:
+                raise UserError(f"{name}={value}: must be at least {least}")
         self.sources = {name: source for name, source in (("train", train), ("val", val), ("test", test)) if source}
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.max_objects = max_objects
         self.seed = seed
         self.on_error = on_error
-        self._transforms = {"train": Transform(input_size, augmentation)}
-        self._letterbox = Transform(input_size)
+        plain = Transform(input_size)
+        self._transforms = {"train": Transform(input_size, augmentation), "val": plain, "test": plain}
         self._examples: dict[str, Examples] = {}
 
     @property
@@ -90,6 +90,13 @@ class DetectionData(LightningDataModule):
             UserError: there is none, it is empty, or its classes are not those of the data sets read before.
         """
         return self._split(split).dataset
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs, so that mistakes show before any training."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for split in needed.get(stage, ()):
+            if split in self.sources:
+                self._split(split)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled and augmented, differently in each epoch, also after a resumption."""
@@ -122,8 +129,8 @@ class DetectionData(LightningDataModule):
         if split not in self._examples:
             dataset = self.sources[split]()
             self._check(split, dataset)
-            transform = self._transforms.get(split, self._letterbox)
-            self._examples[split] = Examples(dataset, transform, self.seed, skip_broken=self.on_error == "skip")
+            skip = self.on_error == "skip"
+            self._examples[split] = Examples(dataset, self._transforms[split], self.seed, skip_broken=skip)
         return self._examples[split]
 
     def _check(self, split: str, dataset: Dataset) -> None:

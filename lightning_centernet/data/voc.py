@@ -85,8 +85,8 @@ def _stems(root: Path, split: str) -> list[str]:
     file = _folder(root, "ImageSets/Main") / f"{split}.txt"
     if not file.is_file():
         raise UserError(f"{file}: no such split; those there are: {', '.join(_splits(root)) or 'none'}")
-    stems = [_FLAG.sub("", line.rstrip()).strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    return [stem for stem in stems if stem]
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return [stem for line in lines if (stem := _FLAG.sub("", line.rstrip()).strip())]
 
 
 def _annotation(root: Path, stem: str) -> Path:

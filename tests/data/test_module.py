@@ -93,6 +93,15 @@ def test_lightnings_own_limits(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_mistakes_in_validation_data_show_before_training(tmp_path: Path) -> None:
+    file, images = write_coco(tmp_path)
+    model, data = Watcher(), coco_data(file, images, val_annotations=tmp_path / "none.json", **SMALL)
+    with pytest.raises(UserError, match=r"none\.json: no such annotation file"):
+        trainer(tmp_path, 1, enable_checkpointing=False).fit(model, data)
+    assert model.seen == {}
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_without_validation_data(tmp_path: Path) -> None:
     file, images = write_coco(tmp_path)
     data = DetectionData(lambda: read_coco(file, images), **SMALL)
@@ -205,7 +214,9 @@ def test_empty_data_set(tmp_path: Path) -> None:
         DetectionData(lambda: read_coco(file, images), **SMALL).train_dataloader()
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"max_objects": 0}, {"on_error": "ignore"}, {"input_size": 5}])
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"max_objects": 0}, {"seed": -1}, {"on_error": "ignore"}, {"input_size": 5}]
+)
 def test_impossible_options(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
         DetectionData(**SMALL | wrong)

@@ -82,7 +82,7 @@ def test_class_that_was_not_given(root: Path) -> None:
 
 
 def test_lists_of_one_class(root: Path) -> None:
-    (root / "ImageSets/Main/cat_train.txt").write_text("pic_a  1\npic_b -1\n\npic_c  0\n")
+    (root / "ImageSets/Main/cat_train.txt").write_text("\ufeffpic_a  1\npic_b -1\n\npic_c  0\n")
     dataset = read_voc(root, "cat_train")
     assert [record.file.stem for record in dataset.records] == ["pic_a", "pic_b", "pic_c"]
 
