@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from lightning_centernet._conf import NAME as CONF
 from lightning_centernet.cli.arguments import USAGE, arrange, complete_command, package_version
 from lightning_centernet.cli.launch import TRACEBACK_WANTED, environment, one_job
-from lightning_centernet.cli.suggest import explain
+from lightning_centernet.cli.suggest import check_kinds, explain
 
 
 def main() -> None:
@@ -39,6 +39,7 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONF}", config_name="config")
 def _job(config: DictConfig) -> float | None:
     with _explained(), one_job():
+        check_kinds(config, sys.argv[1:])
         # torch and Lightning take seconds to load; `--help` and `--cfg job` do without.
         from lightning_centernet.cli.jobs import run  # noqa: PLC0415
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hydra.utils import get_class, instantiate
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,7 +22,7 @@ def build_data(config: DictConfig) -> DetectionData:
     Raises:
         UserError: a needed key has no value, or `data` says nothing to build.
     """
-    missing = sorted(f"data.{key}" for key in OmegaConf.missing_keys(config.data))
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("data."))
     if missing:
         raise UserError(f"{', '.join(missing)}: not set; add {' '.join(f'{key}=...' for key in missing)}")
     if "_target_" not in config.data:
@@ -80,14 +82,20 @@ def training_parts(config: DictConfig) -> dict[str, Any]:
 
 
 def build_trainer(config: DictConfig) -> Trainer:
-    """Build the trainer, with its loggers and callbacks."""
+    """Build the trainer, with its loggers and callbacks.
+
+    Raises:
+        UserError: Lightning refuses an argument.
+    """
     loggers = [instantiate(logger, _convert_="all") for logger in config.logger.values()]
     callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
     unwanted = _unwanted_callbacks(config, logged=bool(loggers))
-    trainer: Trainer = instantiate(config.trainer, _partial_=True, _convert_="all")(
-        logger=loggers or False, callbacks=[callback for callback in callbacks if not isinstance(callback, unwanted)]
-    )
-    return trainer
+    callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
+    make: Callable[..., Trainer] = instantiate(config.trainer, _partial_=True, _convert_="all")
+    try:
+        return make(logger=loggers or False, callbacks=callbacks)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {error}") from error
 
 
 def _unwanted_callbacks(config: DictConfig, *, logged: bool) -> tuple[type[Callback], ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from lightning_centernet.cli.arguments import COMMANDS, UsageError
@@ -35,7 +36,10 @@ def run(config: DictConfig) -> float | None:
     if config.seed is not None:
         seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")  # on a GPU, three times as fast and precise enough
-    return _JOBS[config.mode](config)
+    try:
+        return _JOBS[config.mode](config)
+    except MisconfigurationException as error:  # Lightning's word for a user's mistake
+        raise UserError(str(error)) from error
 
 
 def fit(config: DictConfig) -> float | None:
@@ -48,8 +52,8 @@ def fit(config: DictConfig) -> float | None:
     model = build_model(config, data)
     if config.init_from:
         show_transfer(transfer_weights(model, config.init_from), config.init_from)
-    show_start(config, data, model)
     trainer = build_trainer(config)
+    show_start(config, data, model)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     show_end(config, trainer, _data_words())
     metric = trainer.callback_metrics.get(config.monitor)

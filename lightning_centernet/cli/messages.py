@@ -8,6 +8,7 @@ import warnings
 _IRRELEVANT = (
     ".*overridden `on_after_batch_transfer`.*",  # the module's own is meant
     ".*training batches .* is smaller than the logging interval.*",  # of a small data set; epochs are logged as well
+    r".*self\.log\('(val|test)/m.*sync_dist=True.*",  # the metrics are synchronised where they are computed
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*does not have many workers.*",  # data.num_workers is the user's choice
     ".*The dirpath has changed from.*",  # a resumed run writes to a folder of its own

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from hydra import compose, initialize_config_module
 from hydra._internal.utils import get_args_parser  # private, see arguments.py
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_centernet._conf import NAME as CONF
@@ -32,12 +34,11 @@ def explain(error: Exception, arguments: list[str]) -> Explanation | None:
     for cause in causes:
         if isinstance(cause, UserError):
             return Explanation(str(cause), 2 if isinstance(cause, UsageError) else 1)
-    if isinstance(error, MissingConfigException):
-        return Explanation(_explain_choice(error), 2)
-    if isinstance(error, OverrideParseException):
-        return Explanation(f"cannot read {error.override!r}: {error}", 2)
-    if isinstance(error, ConfigCompositionException):
-        return Explanation(_explain_override(error, arguments), 2)
+    if isinstance(error, OSError) and error.filename:
+        return Explanation(f"{error.filename}: {error.strerror} (output_dir says where results go)", 1)
+    usage = _explain_usage(error, arguments)
+    if usage is not None:
+        return Explanation(usage, 2)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return Explanation("\n".join(dict.fromkeys(map(str, causes))), 1)
     return None
@@ -49,24 +50,57 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
     The last part alone may match too: `lr` finds `optimizer.lr`.
     """
     scores = {candidate: _likeness(name, candidate) for candidate in candidates}
-    likely = [candidate for candidate, score in scores.items() if score[0] > 0.7]  # a typo or two in a word of ten
+    likely = [candidate for candidate, score in scores.items() if score[0] > 0.6]  # difflib's own limit
     return sorted(likely, key=lambda candidate: scores[candidate], reverse=True)[:count]
 
 
 def known_names(arguments: list[str]) -> set[str]:
     """Return every key and group of the config that the group choices among these arguments compose."""
-    flags = get_args_parser().parse_args(arguments)
-    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
-    with initialize_config_module(CONF, version_base="1.3"):
-        groups = set(GlobalHydra.instance().config_loader().list_groups(""))
-        choices = [override for override in flags.overrides if _key(override) in groups and "," not in override]
-        config = compose(flags.config_name or "config", overrides=search + choices)
+    groups, config = _compose_choices(get_args_parser().parse_args(arguments))
     return groups | set(_keys(OmegaConf.to_container(config)))
 
 
+def check_kinds(config: DictConfig, arguments: list[str]) -> None:
+    """Refuse words where the configs have numbers or truth values.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    flags = get_args_parser().parse_args(arguments)
+    _, usual = _compose_choices(flags)
+    for key in map(_key, flags.overrides):
+        default, value = (OmegaConf.select(each, key, throw_on_missing=False) for each in (usual, config))
+        if isinstance(value, str) and isinstance(default, bool):
+            raise UsageError(f"{key}={value}: must be true or false")
+        if isinstance(value, str) and isinstance(default, int | float):
+            raise UsageError(f"{key}={value}: must be a number such as {default}")
+
+
+def _compose_choices(flags: Namespace) -> tuple[set[str], DictConfig]:
+    """Return the names of the groups, and the config with the choices of groups alone."""
+    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_module(CONF, version_base="1.3"):
+        groups = set(GlobalHydra.instance().config_loader().list_groups(""))
+        choices = [override for override in flags.overrides if _key(override) in groups and "," not in override]
+        return groups, compose(flags.config_name or "config", overrides=search + choices)
+
+
+def _explain_usage(error: Exception, arguments: list[str]) -> str | None:
+    if isinstance(error, MissingConfigException):
+        return _explain_choice(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: {error}"
+    if isinstance(error, ConfigCompositionException):
+        return _explain_override(error, arguments)
+    return None
+
+
 def _explain_choice(error: MissingConfigException) -> str:
-    wanted = (error.missing_cfg_file or "").rpartition("/")[-1]
-    return f"{error}{_question(nearest(wanted, error.options or ()))}"
+    group, _, wanted = (error.missing_cfg_file or "").rpartition("/")
+    if not error.options:
+        return str(error)
+    return f"{group}={wanted}: must be one of {', '.join(error.options)}.{_question(nearest(wanted, error.options))}"
 
 
 def _explain_override(error: ConfigCompositionException, arguments: list[str]) -> str:
