@@ -17,7 +17,8 @@ class Attributes(Head):
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Average the cross entropies of the attributes that the object's kind can have."""
-        return attribute_loss(prediction, target(batch, self, self.name), target(batch, self, f"{self.name}_mask"))
+        attributes, mask = (target(batch, self, key, like=prediction) for key in (self.name, f"{self.name}_mask"))
+        return attribute_loss(prediction, attributes, mask)
 
     @property
     def provides(self) -> tuple[str, ...]:

@@ -52,9 +52,10 @@ class Regression(Head):
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Average the elementwise loss over the labelled values."""
+        values = self.activate(prediction, batch)
         return regression_loss(
-            self.activate(prediction, batch),
-            target(batch, self, *self.target_keys),
+            values,
+            target(batch, self, *self.target_keys, like=values),
             target(batch, self, *self.mask_keys),
             loss=self.loss,
             average=self.average or ("objects" if self.loss == "smooth_l1" else "elements"),

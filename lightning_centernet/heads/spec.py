@@ -108,14 +108,17 @@ def without_encoder(name: str) -> UserError:
     )
 
 
-def target(batch: Mapping[str, Tensor], head: Head, *keys: str) -> Tensor:
+def target(batch: Mapping[str, Tensor], head: Head, *keys: str, like: Tensor | None = None) -> Tensor:
     """Take the first of `keys` that the batch holds.
 
     Raises:
-        UserError: it holds none of them.
+        UserError: it holds none of them, or the shape is not that of `like`.
     """
     for key in keys:
         if key in batch:
+            if like is not None and batch[key].shape != like.shape:
+                wanted, given = tuple(like.shape), tuple(batch[key].shape)
+                raise UserError(f"head `{head.name}`: the batch's `{key}` must have the shape {wanted}, not {given}")
             return batch[key]
     raise UserError(
         f"head `{head.name}` finds no `{keys[0]}` in the batch, which holds {', '.join(sorted(batch))}: "
