@@ -12,6 +12,7 @@ from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.affine import invert, transform_boxes
 from lightning_centernet.geometry.gather import gather
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
+from lightning_centernet.heads.spec import raw_output
 from lightning_centernet.types import Detections, Outputs
 
 PEAK_FIELDS = ("scores", "labels", "cells", "centers")
@@ -31,13 +32,15 @@ def decode(outputs: Outputs, heads: Mapping[str, HeadSpec], k: int = 100) -> Det
         `centers` (B, k, 2), `boxes` (B, k, 4) if a head gives them, and each head's own fields.
 
     Raises:
-        UserError: a head needs a field that no other head gives.
+        UserError: `hm` or an output is missing, or a head needs a field that no other head gives.
     """
     heads = standard_heads(heads)
-    index, detections = find_peaks(outputs["hm"], k)
+    if "hm" not in heads:
+        raise UserError(f"objects are found by the head `hm`, but the heads are {', '.join(heads)}: add it")
+    index, detections = find_peaks(raw_output(outputs, heads["hm"]), k)
     for head in decoding_order(heads.values()):
         if head.at == "center" or head.provides:
-            detections |= head.decode(gather(outputs[head.name].float(), index), detections)
+            detections |= head.decode(gather(raw_output(outputs, head).float(), index), detections)
     return detections
 
 

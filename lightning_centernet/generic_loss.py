@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gather import gather
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
-from lightning_centernet.heads.spec import target
+from lightning_centernet.heads.spec import raw_output, target
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 
@@ -49,22 +49,12 @@ class GenericLoss(nn.Module):
         stacks = [outputs] if isinstance(outputs, Mapping) else list(outputs)
         losses = {}
         for name, head in self.heads.items():
-            predictions = [_output(stack, head) for stack in stacks]
+            predictions = [raw_output(stack, head) for stack in stacks]
             with torch.autocast(predictions[0].device.type, enabled=False):
                 parts = [head.criterion(_read(prediction, head, batch), batch) for prediction in predictions]
                 losses[name] = torch.stack(parts).mean()
         tot = torch.stack([self.heads[name].weight * loss for name, loss in losses.items()]).sum()
         return tot, {"tot": tot, **losses}
-
-
-def _output(outputs: Outputs, head: Head) -> Tensor:
-    if head.name not in outputs:
-        raise UserError(f"the network gives no output for head `{head.name}`, only {', '.join(outputs)}")
-    output = outputs[head.name]
-    if output.shape[1] != head.channels:
-        shape = tuple(output.shape)
-        raise UserError(f"head `{head.name}` has {head.channels} channels, but its output has shape {shape}")
-    return output
 
 
 def _read(output: Tensor, head: Head, batch: Batch) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
@@ -79,16 +80,15 @@ class Size(Regression):
         return {f"cat_spec_{self.name}": size.repeat(1, 1, self.channels // 2) * mask, "cat_spec_mask": mask}
 
     def _encode_dense(self, objects: Objects) -> Tensors:
-        size, _ = self.values(objects)
+        size = F.pad(self.values(objects)[0], (0, 0, 1, 0))  # nobody first, to whom the cells of no peak belong
         deviation, shape = (2 * objects.radii.double() + 1) / 6, (objects.grid.height, objects.grid.width)
-        rows = gaussian_rows(objects.cells, objects.radii, deviation, shape).flatten(2)
+        rows = F.pad(gaussian_rows(objects.cells, objects.radii, deviation, shape).flatten(2), (0, 0, 1, 0))
         # Drawn one after another: a cell takes an object's size where its peak, in float64, reaches the highest one so
         # far, in float32. This leaves out cells whose peak was rounded up, as CenterNet does.
         height = rows.float().cummax(dim=1).values
         taken = (rows > 0) & (rows >= height)
-        owner = (taken * torch.arange(1, rows.shape[1] + 1, device=rows.device)[:, None]).amax(1).unsqueeze(-1)
-        values = torch.where(owner > 0, size.gather(1, (owner - 1).clamp(min=0).expand(-1, -1, 2)), 0.0).mT
-        dense = torch.unflatten(values, 2, shape)
+        owner = (taken * torch.arange(rows.shape[1], device=rows.device)[:, None]).amax(1).unsqueeze(-1)
+        dense = torch.unflatten(size.gather(1, owner.expand(-1, -1, 2)).mT, 2, shape)
         mask = torch.unflatten(height[:, -1:], 2, shape).expand_as(dense)
         return {f"dense_{self.name}": dense, f"dense_{self.name}_mask": mask}
 

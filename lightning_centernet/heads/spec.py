@@ -108,6 +108,21 @@ def without_encoder(name: str) -> UserError:
     )
 
 
+def raw_output(outputs: Mapping[str, Tensor], head: Head) -> Tensor:
+    """Take a head's raw logits (B, channels, h, w).
+
+    Raises:
+        UserError: there are none, or of another number of channels.
+    """
+    if head.name not in outputs:
+        raise UserError(f"the network gives no output for head `{head.name}`, only {', '.join(outputs)}")
+    output = outputs[head.name]
+    if output.shape[1] != head.channels:
+        shape = tuple(output.shape)
+        raise UserError(f"head `{head.name}` has {head.channels} channels, but its output has shape {shape}")
+    return output
+
+
 def target(batch: Mapping[str, Tensor], head: Head, *keys: str, like: Tensor | None = None) -> Tensor:
     """Take the first of `keys` that the batch holds.
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from lightning_centernet.losses import (
     sparse_focal_loss,
 )
 
-SEEDS = st.integers(0, 2**32 - 1)
+SEEDS, SIDES = st.integers(0, 2**32 - 1), st.integers(1, 6)
 quickly = settings(max_examples=20, deadline=None)
 
 
@@ -56,7 +56,7 @@ def slow_focal(logits, heatmap, listed):
 
 
 @quickly
-@given(seed=SEEDS, classes=st.integers(1, 3), height=st.integers(1, 5), width=st.integers(1, 6), slots=st.integers(0, 5))
+@given(seed=SEEDS, classes=st.integers(1, 3), height=SIDES, width=SIDES, slots=st.integers(0, 5))
 def test_sparse_focal(seed, classes, height, width, slots):
     generator = torch.Generator().manual_seed(seed)
     shape = (2, classes, height, width)
@@ -66,7 +66,9 @@ def test_sparse_focal(seed, classes, height, width, slots):
     mask = torch.randint(2, (2, slots), generator=generator)
     listed = [
         (b, int(channel[b, m]), int(index[b, m]) // width, int(index[b, m]) % width)
-        for b in range(2) for m in range(slots) if mask[b, m]
+        for b in range(2)
+        for m in range(slots)
+        if mask[b, m]
     ]
     for position in listed:
         heatmap[position] = 1
@@ -79,7 +81,7 @@ def test_sparse_focal(seed, classes, height, width, slots):
 
 
 @quickly
-@given(seed=SEEDS, height=st.integers(1, 5), width=st.integers(1, 6), positives=st.integers(0, 4))
+@given(seed=SEEDS, height=SIDES, width=SIDES, positives=st.integers(0, 4))
 def test_dense_focal(seed, height, width, positives):
     generator = torch.Generator().manual_seed(seed)
     heatmap = torch.rand(2, 2, height, width, generator=generator) * 0.99
