@@ -42,6 +42,11 @@ class Size(Regression):
             raise UserError(f"head `{self.name}`: dense=true and class_specific=true exclude each other: drop one")
 
     @property
+    def channels_per_class(self) -> int:
+        """A size for each class, or one for all."""
+        return 2 if self.class_specific else 0
+
+    @property
     def target_keys(self) -> tuple[str, ...]:
         """Keys of the target."""
         return (f"cat_spec_{self.name}",) if self.class_specific else super().target_keys

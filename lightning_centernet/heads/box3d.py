@@ -27,6 +27,11 @@ class Depth(Regression):
     activation: Literal["inverse_sigmoid", "linear"] = "inverse_sigmoid"
 
     @property
+    def channels_per_class(self) -> int:
+        """A depth for each class, or one for all."""
+        return int(self.channels > 1)
+
+    @property
     def target_keys(self) -> tuple[str, ...]:
         """Key of the target."""
         return ("dep",)

@@ -42,6 +42,11 @@ class Heatmap(Head):
         return "map"
 
     @property
+    def channels_per_class(self) -> int:
+        """One map for each class."""
+        return 1
+
+    @property
     def positives(self) -> tuple[str, str, str]:
         """Keys of the listed objects' cells, channels and mask."""
         return "ind", "cat", "mask"

@@ -33,6 +33,11 @@ class JointHeatmap(Heatmap):
     """`hm_hp`: where each kind of joint is, whomever it belongs to (CenterNet, section 4.2)."""
 
     @property
+    def channels_per_class(self) -> int:
+        """None: there is a map for each joint."""
+        return 0
+
+    @property
     def positives(self) -> tuple[str, str, str]:
         """Keys of the listed joints' cells, kinds and mask."""
         return "hp_ind", "joint", "hm_hp_mask"

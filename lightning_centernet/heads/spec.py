@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -45,10 +46,14 @@ class Head(ABC):
         if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
             raise UserError(f"head `{self.name}`: channels={self.channels!r} is not a positive whole number")
         for option, kind in get_type_hints(type(self)).items():
-            allowed = [value for part in (kind, *get_args(kind)) for value in _literals(part)]
             value = getattr(self, option, None)
-            if allowed and value is not None and value not in allowed:
-                raise UserError(f"head `{self.name}`: {option}={value!r} is not one of {', '.join(map(repr, allowed))}")
+            if not _fits(value, kind):
+                raise UserError(f"head `{self.name}`: {option}={value!r} is not {_describe(kind)}")
+
+    @property
+    def channels_per_class(self) -> int:
+        """Channels for each class of objects; 0 where their number does not depend on the classes."""
+        return 0
 
     @property
     def at(self) -> Location:
@@ -96,8 +101,21 @@ class Head(ABC):
         return {}
 
 
-def _literals(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(kind))
+    if get_origin(kind) is not None or not isinstance(kind, type):
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _describe(kind: Any) -> str:
+    allowed = [value for part in (kind, *get_args(kind)) if get_origin(part) is Literal for value in get_args(part)]
+    return f"one of {', '.join(map(repr, allowed))}" if allowed else f"of the type {getattr(kind, '__name__', kind)}"
 
 
 def without_encoder(name: str) -> UserError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -89,6 +89,8 @@ def standard_heads(
         >>> heads["wh"].weight
         0.05
     """
+    if not isinstance(channels, Mapping):
+        raise UserError(f"heads={channels!r}: must map names to channels, such as {{'hm': 80, 'wh': 2, 'reg': 2}}")
     shared = {"rotation_average": rotation_average, "focal": focal, "clamp": clamp}
     for name in weights or {}:
         if name not in channels:
@@ -99,11 +101,11 @@ def standard_heads(
         spec = channels[name]
         if isinstance(spec, Head):
             heads[name] = spec
-            continue
-        options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
+        else:
+            heads[name] = _build(name, dict(spec) if isinstance(spec, Mapping) else {"channels": spec}, shared, classes)
         if weights and name in weights:
-            options["weight"] = weights[name]
-        heads[name] = _build(name, options, shared, classes)
+            heads[name] = replace(heads[name], weight=weights[name])
+    _check(heads, classes)
     return heads
 
 
@@ -143,8 +145,8 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classe
     return standard.head(name=name, **options)
 
 
-def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes: int | None) -> int:
-    given: int | None = options.get("channels")
+def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes: int | None) -> Any:
+    given = options.get("channels")
     usual = classes if name == "hm" else standard.channels
     if name == "wh" and options.get("class_specific"):
         usual = None if classes is None else 2 * classes
@@ -152,9 +154,20 @@ def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes
         raise UserError(f"head `{name}` needs its number of channels: set heads.{name}.channels")
     if given is not None and standard.fixed and standard.channels not in (None, given):
         raise UserError(f"head `{name}` has {standard.channels} channels, not {given}: leave the number out")
-    if given is not None and name == "hm" and classes not in (None, given):
-        raise UserError(f"head `hm` has {given} channels, but the data has {classes} classes: leave the number out")
-    return int(given if given is not None else usual or 0)
+    return usual if given is None else given
+
+
+def _check(heads: Heads, classes: int | None) -> None:
+    if classes is None and "hm" in heads:
+        classes = heads["hm"].channels
+    for name, head in heads.items():
+        if head.name != name:
+            raise UserError(f"the head under the name `{name}` calls itself `{head.name}`: give it one name")
+        wanted = head.channels_per_class * (classes or 0)
+        if wanted and head.channels != wanted:
+            raise UserError(
+                f"head `{name}` has {head.channels} channels, but {classes} classes need {wanted}: leave the number out"
+            )
 
 
 def _unknown_head(name: str) -> str:
@@ -165,5 +178,5 @@ def _unknown_head(name: str) -> str:
 
 
 def _nearest(name: str, names: Any) -> str:
-    near = get_close_matches(name, list(names), n=1)
+    near = get_close_matches(str(name), list(names), n=1)
     return f", did you mean `{near[0]}`?" if near else ""
