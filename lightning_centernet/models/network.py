@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import zip_longest
 from typing import cast
 
 import torch
@@ -53,14 +52,17 @@ class Network(nn.Module):
         """Map (B, 3, H, W) normalised images to raw logits (B, channels, h, w) for each head, in each stack.
 
         Raises:
-            UserError: the image's sides are no multiples of what the network needs.
+            UserError: the image's sides are no multiples of what the network needs, or the backbone gives another
+                number of stacks than when it was tried.
         """
         check_size((image.shape[2], image.shape[3]), self.multiple)
         stacks = as_stacks(self.backbone(image.contiguous(memory_format=torch.channels_last)))
-        return [
-            stack if isinstance(stack, dict) else {name: head(stack) for name, head in heads.items()}
-            for heads, stack in zip_longest(cast("Iterable[nn.ModuleDict]", self.stacks), stacks)
-        ]
+        if not self.stacks:
+            return cast("list[Outputs]", stacks)
+        if len(stacks) != len(self.stacks):
+            raise UserError(f"the backbone gives {len(stacks)} stacks, but gave {len(self.stacks)} when it was tried")
+        heads = cast("Iterable[nn.ModuleDict]", self.stacks)
+        return [{name: layers(stack) for name, layers in own.items()} for own, stack in zip(heads, stacks, strict=True)]
 
 
 def head_network(channels: int, head: Head, width: int) -> nn.Sequential:

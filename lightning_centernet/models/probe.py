@@ -66,10 +66,14 @@ def as_stacks(outputs: Any) -> list[Tensor] | list[Outputs]:
     stacks = list(outputs) if isinstance(outputs, Sequence) else [outputs]
     if stacks and all(isinstance(stack, Tensor) for stack in stacks):
         return stacks
-    if stacks and all(isinstance(stack, Mapping) for stack in stacks):
+    if stacks and all(_holds_tensors(stack) for stack in stacks):
         return [dict(stack) for stack in stacks]
     kinds = ", ".join(type(stack).__name__ for stack in stacks) or "an empty list"
     raise UserError(f"the backbone gives {kinds}; {EXPECTED}")
+
+
+def _holds_tensors(stack: Any) -> bool:
+    return isinstance(stack, Mapping) and bool(stack) and all(isinstance(value, Tensor) for value in stack.values())
 
 
 def _describe(stacks: list[Tensor] | list[Outputs], backbone: nn.Module, input_size: tuple[int, int]) -> Features:

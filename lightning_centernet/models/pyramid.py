@@ -75,13 +75,13 @@ def _convolution(channels: int) -> nn.Sequential:
 def _create(name: str, pretrained: bool, input_size: tuple[int, int]) -> nn.Module:
     # A name that timm lists cannot lead to a file or a foreign hub, wherever it was read.
     known = timm.list_models()
-    if name.partition(".")[0] not in known:
-        near = get_close_matches(name, known, n=3)
+    if str(name).partition(".")[0] not in known:
+        near = get_close_matches(str(name), known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists the names"
         raise UserError(f"backbone.name={name}: timm {timm.__version__} has no such model: {hint}")
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    size: dict[str, Any] = {"img_size": input_size} if config is not None and config.fixed_input_size else {}
     try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+        size: dict[str, Any] = {"img_size": input_size} if config is not None and config.fixed_input_size else {}
         return timm.create_model(name, pretrained=pretrained, features_only=True, **size)
     except Exception as error:  # timm, the hub client and the network each fail in their own ways
         if pretrained:
