@@ -20,14 +20,16 @@ def build_data(config: DictConfig) -> DetectionData:
     """Build the data module.
 
     Raises:
-        UserError: a needed key has no value, or `data` says nothing to build.
+        UserError: a needed key has no value, or `data` names no data module of ours.
     """
     missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("data."))
     if missing:
         raise UserError(f"{', '.join(missing)}: not set; add {' '.join(f'{key}=...' for key in missing)}")
     if "_target_" not in config.data:
         raise UserError("data: has no `_target_`; choose data=street, data=voc, data=coco or a config of your own")
-    data: DetectionData = instantiate(config.data, _convert_="all")
+    data = instantiate(config.data, _convert_="all")
+    if not isinstance(data, DetectionData):
+        raise UserError(f"data._target_={config.data._target_}: must make a DetectionData, not {type(data).__name__}")
     return data
 
 

@@ -43,7 +43,7 @@ def find_checkpoint(config: DictConfig) -> Path | None:
     if config.ckpt_path != "last":
         return _existing("ckpt_path", config.ckpt_path)
     for folder in (config.output_dir, config.runs_dir):
-        found = sorted(Path(folder).glob("**/checkpoints/last*.ckpt"), key=lambda file: file.stat().st_mtime)
+        found = sorted(Path(folder).glob("**/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
         if found:
             return found[-1]
     raise UserError(

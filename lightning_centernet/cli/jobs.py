@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,7 +57,8 @@ def fit(config: DictConfig) -> float | None:
     trainer = build_trainer(config)
     show_start(config, data, model)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    show_end(config, trainer, _data_words())
+    made_by_hand = [name for name in ("backbone", "heads") if model.hparams[name] is None]
+    show_end(config, trainer, _words(*made_by_hand), _words("data", "experiment"))
     metric = trainer.callback_metrics.get(config.monitor)
     return None if metric is None else float(metric)
 
@@ -73,7 +76,7 @@ def test(config: DictConfig) -> float | None:
 def _measure(config: DictConfig, split: str, measure: Callable[..., Sequence[Mapping[str, float]]]) -> float | None:
     checkpoint = needed_checkpoint(config)
     model = load_model(config, checkpoint)
-    if not any(word.startswith("data.input_size=") for word in _data_words()):
+    if not any(word.startswith("data.input_size=") for word in _words("data")):
         config.data.input_size = list(model.input_size)
     data = build_data(config)
     require_split(config, data, split)
@@ -93,9 +96,12 @@ def _check_classes(model: CenterNet, data: DetectionData, checkpoint: Path) -> N
         )
 
 
-def _data_words() -> list[str]:
-    """Return the words of the command line that chose the data."""
-    return [word for word in HydraConfig.get().overrides.task if word.startswith(("data", "experiment="))]
+def _words(*groups: str) -> list[str]:
+    """Return the words of the command line that set something in these groups, and where own configs are."""
+    flags = [word for word in sys.argv[1:] if word.startswith("--config-")] if groups else []
+    return flags + [
+        word for word in HydraConfig.get().overrides.task if re.match(rf"[+~]*({'|'.join(groups)})\b", word)
+    ]
 
 
 _JOBS = {"fit": fit, "validate": validate, "test": test, "predict": predict, "inspect": inspect}

@@ -50,13 +50,14 @@ def show_transfer(transfer: Transfer, path: str) -> None:
 
 
 @rank_zero_only
-def show_end(config: DictConfig, trainer: Trainer, data_words: Sequence[str]) -> None:
+def show_end(config: DictConfig, trainer: Trainer, model_words: list[str], data_words: list[str]) -> None:
     """Say where everything is, and what to do next.
 
     Args:
         config: of the job.
         trainer: after the training.
-        data_words: the words of the command line that chose the data.
+        model_words: the words of the command line that describe what a checkpoint does not hold.
+        data_words: the words that chose the data.
     """
     folder, checkpoints = Path(config.output_dir), _checkpoints(trainer)
     found = {name: folder / name for name in ("drawings", "tensorboard", "csv") if (folder / name).is_dir()}
@@ -65,8 +66,8 @@ def show_end(config: DictConfig, trainer: Trainer, data_words: Sequence[str]) ->
     if checkpoints:
         command = f"python -m lightning_centernet {{}} ckpt_path={_short(next(iter(checkpoints.values())))} {{}}".format
         _print("Next:")
-        _print(f"  {command('predict', 'source=<image, folder or glob>')}")
-        _print(f"  {command('test', shlex.join(data_words))}")
+        _print(f"  {command('predict', shlex.join(model_words))} source=<image, folder or glob>")
+        _print(f"  {command('test', shlex.join(dict.fromkeys(model_words + data_words)))}")
         _print(f"  tensorboard --logdir {config.runs_dir}")
 
 
@@ -88,10 +89,8 @@ def show_lines(rows: Mapping[str, str]) -> None:
 
 
 def _checkpoints(trainer: Trainer) -> dict[str, Path]:
-    keeper = trainer.checkpoint_callback
-    if not isinstance(keeper, ModelCheckpoint):
-        return {}
-    files = {"best checkpoint": keeper.best_model_path, "last checkpoint": keeper.last_model_path}
+    keepers = [keeper for keeper in trainer.checkpoint_callbacks if isinstance(keeper, ModelCheckpoint)]
+    files = {f"{'best' if keeper.monitor else 'last'} checkpoint": keeper.best_model_path for keeper in keepers}
     return {name: Path(file) for name, file in files.items() if file}
 
 
