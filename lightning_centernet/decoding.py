@@ -88,12 +88,12 @@ def decoding_order(heads: Iterable[Head]) -> list[Head]:
     return ordered
 
 
-def to_image(detections: Detections, transform: Tensor, stride: int) -> Detections:
+def to_image(detections: Detections, transform: Tensor | None, stride: int) -> Detections:
     """Map boxes from the output grid back to the pixels of each original image.
 
     Args:
         detections: on the output grid.
-        transform: (B, 2, 3), original pixels to input pixels.
+        transform: (B, 2, 3), original pixels to input pixels; None if the input is the original.
         stride: input pixels per cell.
 
     Returns:
@@ -101,5 +101,7 @@ def to_image(detections: Detections, transform: Tensor, stride: int) -> Detectio
     """
     if "boxes" not in detections:
         return detections
-    boxes = transform_boxes(detections["boxes"] * stride, invert(transform.to(detections["boxes"].device)))
+    boxes = detections["boxes"] * stride
+    if transform is not None:
+        boxes = transform_boxes(boxes, invert(transform.to(boxes.device)))
     return detections | {"boxes": boxes}

@@ -16,10 +16,11 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from lightning_centernet.checkpoints import read_checkpoint, stored_arguments
 from lightning_centernet.decoding import decode, to_image
 from lightning_centernet.errors import UserError
 from lightning_centernet.generic_loss import GenericLoss
-from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
+from lightning_centernet.heads import Head, HeadSpec, head_specs, standard_heads
 from lightning_centernet.metrics import DetectionMetrics
 from lightning_centernet.models import Network, PyramidBackbone
 from lightning_centernet.preparation import denormalize, prepare
@@ -66,8 +67,8 @@ class CenterNet(LightningModule):
 
     def __init__(
         self,
-        backbone: nn.Module | Mapping[str, Any] | None,
-        heads: Mapping[str, HeadSpec] | None,
+        backbone: nn.Module | Mapping[str, Any],
+        heads: Mapping[str, HeadSpec],
         *,
         optimizer: OptimizerFactory = ADAM,
         scheduler: SchedulerFactory | None = None,
@@ -81,34 +82,21 @@ class CenterNet(LightningModule):
         max_detections: int = 100,
     ) -> None:
         super().__init__()
-        if backbone is None or heads is None:
-            part = "backbone" if backbone is None else "heads"
-            raise UserError(f"this checkpoint's {part} was made by hand: pass {part}= to load_from_checkpoint")
         self.heads = standard_heads(heads, classes=len(classes) if classes else None)
         labels = self.heads["hm"].channels if "hm" in self.heads else 0
         self.classes = tuple(classes or map(str, range(labels)))
         self.category_ids = tuple(category_ids or range(1, len(self.classes) + 1))
-        self.input_size, self.mean, self.std = (input_size[0], input_size[1]), tuple(mean), tuple(std)
+        if len(self.category_ids) != len(self.classes):
+            raise UserError(f"there are {len(self.category_ids)} category_ids for {len(self.classes)} classes")
+        self.input_size, self.mean, self.std = _as_size(input_size), tuple(mean), tuple(std)
         self.max_detections = max_detections
         self.optimizer, self.scheduler = optimizer, scheduler
-        body = _build_backbone(backbone, self.input_size) if isinstance(backbone, Mapping) else backbone
+        body = _as_module(backbone, self.input_size)
         self.network = Network(body, self.heads, head_width=head_width, input_size=self.input_size)
         self.stride = self.network.stride
         self.criterion = GenericLoss(self.heads)
         self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
-        self.save_hyperparameters(
-            {
-                "backbone": dict(backbone) if isinstance(backbone, Mapping) else None,
-                "heads": head_specs(self.heads),
-                "classes": list(self.classes),
-                "category_ids": list(self.category_ids),
-                "input_size": list(self.input_size),
-                "mean": list(self.mean),
-                "std": list(self.std),
-                "head_width": head_width,
-                "max_detections": max_detections,
-            }
-        )
+        self.save_hyperparameters(self._plain_arguments(backbone, head_width))
 
     def forward(self, image: Tensor) -> list[Outputs]:
         """Map (B, 3, H, W) normalised images to raw logits, a dict of heads for each stack."""
@@ -139,7 +127,7 @@ class CenterNet(LightningModule):
         return self._evaluate("test", batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensors]:
-        """Detect objects; one dict an image, boxes in its original pixels."""
+        """Detect objects; one dict an image, boxes in original pixels, or in the input's if there is no `transform`."""
         detections = decode(self(batch["image"])[-1], self.heads, self.max_detections)
         return self._per_image(detections, batch)
 
@@ -166,17 +154,32 @@ class CenterNet(LightningModule):
         return denormalize(image, self.mean, self.std)
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, **kwargs: Any) -> CenterNet:  # type: ignore[override]
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: str | torch.device = "cpu", strict: bool = True, **kwargs: Any
+    ) -> CenterNet:
         """Rebuild a model from a checkpoint.
 
         Args:
             checkpoint_path: the file; it is read as plain data, and nothing that it names is called, but for this
                 package's own parts.
+            map_location: the device to put the model on.
+            strict: whether the weights must be those of the model.
             **kwargs: arguments of the class to put in place of the checkpoint's, such as `backbone` and `heads` made by
-                hand; `map_location` and `strict` as Lightning has them.
+                hand.
+
+        Raises:
+            UserError: the file is no such checkpoint, or does not fit the arguments.
         """
-        # mypy: the override leaves out what would let a file do more than hold data.
-        return super().load_from_checkpoint(checkpoint_path, weights_only=True, **kwargs)
+        # mypy: Lightning's own lets a file name what is called.
+        checkpoint = read_checkpoint(checkpoint_path)
+        arguments = stored_arguments(checkpoint, cls) | kwargs
+        for name in ("backbone", "heads"):
+            if name in arguments and arguments[name] is None:
+                raise UserError(f"{checkpoint_path}: its {name} was made by hand: pass {name}= to load_from_checkpoint")
+        model = cls(**arguments)
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return model.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of other heads or classes.
@@ -184,29 +187,45 @@ class CenterNet(LightningModule):
         Raises:
             UserError: the checkpoint's heads or classes differ from the model's.
         """
-        stored = checkpoint.get("hyper_parameters", {})
+        stored = stored_arguments(checkpoint, type(self))
+        heads = stored.get("heads")
         for name, theirs, ours in (
-            ("heads", _channels(stored.get("heads")), _channels(head_specs(self.heads))),
+            ("heads", heads and _channels(standard_heads(heads)), _channels(self.heads)),
             ("classes", stored.get("classes"), list(self.classes)),
         ):
-            if theirs and ours and theirs != ours:
+            if theirs and theirs != ours:
                 raise UserError(
                     f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
                     f"start from its weights alone (init_from=...)"
                 )
 
+    def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any], head_width: int) -> dict[str, Any]:
+        return {
+            "backbone": dict(backbone) if isinstance(backbone, Mapping) else None,
+            "heads": head_specs(self.heads),
+            "classes": list(self.classes),
+            "category_ids": list(self.category_ids),
+            "input_size": list(self.input_size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "head_width": head_width,
+            "max_detections": self.max_detections,
+        }
+
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
         stacks = self(batch["image"])
         _, loss_stats = self.criterion(stacks, batch)
         self._log(stage, loss_stats, batch)
-        detections = decode(stacks[-1], self.heads, self.max_detections)
+        detections = decode(stacks[-1], self.heads, self.max_detections) if "hm" in self.heads else {}
         if "ground_truth" in batch and "boxes" in detections:
             self.metrics[stage].update(self._per_image(detections, batch), _targets(batch))  # type: ignore[operator]
         return {"outputs": stacks[-1], "detections": detections}
 
     def _per_image(self, detections: Detections, batch: Batch) -> list[Tensors]:
-        fields = to_image(detections, batch["transform"], self.stride) | {"image_id": batch["image_id"]}
-        return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image_id"]))]
+        fields = to_image(detections, batch.get("transform"), self.stride)
+        if "image_id" in batch:
+            fields = fields | {"image_id": batch["image_id"]}
+        return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image"]))]
 
     def _log(self, stage: str, loss_stats: Tensors, batch: Batch) -> None:
         values = {f"{stage}/{name}": value.detach() for name, value in loss_stats.items()}
@@ -225,16 +244,27 @@ class CenterNet(LightningModule):
             metric.reset()
 
 
-def _build_backbone(spec: Mapping[str, Any], input_size: tuple[int, int]) -> PyramidBackbone:
+def _as_size(size: Any) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(f"input_size={size}: must be a height and a width in pixels, such as (512, 512)")
+    return sides
+
+
+def _as_module(backbone: Any, input_size: tuple[int, int]) -> nn.Module:
+    if isinstance(backbone, nn.Module):
+        return backbone
+    if not isinstance(backbone, Mapping):
+        raise UserError(f"backbone={backbone!r}: must be a module, or a mapping such as {{'name': 'resnet18'}}")
     allowed = {"name", "pretrained", "neck_channels"}
-    if set(spec) - allowed:
-        unknown = ", ".join(sorted(set(spec) - allowed))
-        raise UserError(f"backbone: unknown option {unknown}; it takes {', '.join(sorted(allowed))}")
-    return PyramidBackbone(**spec, input_size=input_size)
+    unknown = sorted(set(backbone) - allowed)
+    if unknown:
+        raise UserError(f"backbone: unknown option {', '.join(unknown)}; it takes {', '.join(sorted(allowed))}")
+    return PyramidBackbone(**backbone, input_size=input_size)
 
 
-def _channels(specs: Mapping[str, Mapping[str, Any]] | None) -> dict[str, int] | None:
-    return None if specs is None else {name: spec["channels"] for name, spec in specs.items()}
+def _channels(heads: Mapping[str, Head]) -> dict[str, int]:
+    return {name: head.channels for name, head in heads.items()}
 
 
 def _targets(batch: Batch) -> list[Tensors]:

@@ -24,11 +24,11 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float], color:
     Returns:
         (B, 3, H, W) float32.
     """
-    identity = torch.eye(3, 4, device=image.device).expand(image.shape[0], -1, -1)
-    color = identity if color is None else color
-    scale = color.new_tensor(std).reciprocal().unsqueeze(-1)
-    matrix = color[:, :, :3] * scale / 255
-    offset = (color[:, :, 3:] - color.new_tensor(mean).unsqueeze(-1)) * scale
+    if color is None:
+        color = torch.eye(3, 4, device=image.device).expand(image.shape[0], -1, -1)
+    # Numbers stay on the host, for a tensor made of them would have to be sent to the device.
+    matrix = torch.stack([color[:, c, :3] / (255 * std[c]) for c in range(3)], dim=1)
+    offset = torch.stack([(color[:, c, 3:] - mean[c]) / std[c] for c in range(3)], dim=1)
     return torch.baddbmm(offset, matrix, image.flatten(2).float()).view(image.shape)
 
 

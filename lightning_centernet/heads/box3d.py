@@ -95,7 +95,7 @@ class Rotation(Head):
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Take the angle from the likelier bin; a later rotation head replaces the first one's."""
         bins = torch.unflatten(values.float(), -1, (2, 4))
-        centers = values.new_tensor([-torch.pi / 2, torch.pi / 2])
+        centers = torch.arange(2, device=values.device) * torch.pi - torch.pi / 2
         angles = torch.atan2(bins[..., 2], bins[..., 3]) + centers
         # The originals compare the two `inside` logits only.
         likelier = bins[..., 1].argmax(-1, keepdim=True)

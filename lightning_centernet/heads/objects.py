@@ -51,8 +51,8 @@ def place(annotations: Annotations, grid: Grid) -> Objects:
     Objects that do not overlap it are dropped from `mask` (CenterNet, section 4; the clipping is the originals').
     """
     amodal = annotations["boxes"].float() / grid.stride
-    limit = amodal.new_tensor([grid.width - 1, grid.height - 1]).repeat(2)
-    boxes = amodal.clamp(min=torch.zeros_like(limit), max=limit)
+    columns, rows = amodal[..., ::2].clamp(0, grid.width - 1), amodal[..., 1::2].clamp(0, grid.height - 1)
+    boxes = torch.stack([columns, rows], dim=-1).flatten(-2)
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
     present = annotations.get("mask", torch.ones_like(annotations["labels"], dtype=torch.bool)).bool()

@@ -1,0 +1,59 @@
+"""Checkpoints as plain data: what one names is looked up among this package's own parts, and nothing else is called."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_centernet.errors import UserError
+
+FACTORIES = ("optimizer", "scheduler", "metrics")  # arguments that are functions; a checkpoint never holds them
+
+
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Read a checkpoint, on the CPU, without running any code from it.
+
+    Raises:
+        UserError: there is no such file, it is no checkpoint, or it holds more than plain data.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise UserError(f"{file}: cannot be read as a checkpoint ({str(error).partition(chr(10))[0]})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"{file}: holds no checkpoint")
+    return content
+
+
+def stored_arguments(checkpoint: dict[str, Any], model: type) -> dict[str, Any]:
+    """Take what a checkpoint says about the arguments of the class `model`.
+
+    A backbone's pretrained weights are not fetched again, for the checkpoint's own take their place.
+
+    Raises:
+        UserError: it says more than plain values can.
+    """
+    stored = checkpoint.get("hyper_parameters", {})
+    named = [name for name in FACTORIES if name in stored]
+    if not isinstance(stored, dict) or named or not _is_plain(stored):
+        reason = f"names functions for {', '.join(named)}" if named else "holds more than plain values"
+        raise UserError(f"the checkpoint {reason}: it is not one of this package's, do not trust it")
+    parameters = inspect.signature(model).parameters.values()
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    known = {parameter.name for parameter in parameters}
+    arguments = {name: value for name, value in stored.items() if takes_any or name in known}
+    if isinstance(arguments.get("backbone"), dict):
+        arguments["backbone"] = arguments["backbone"] | {"pretrained": False}
+    return arguments
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float))
