@@ -37,8 +37,10 @@ def test_centernet(path):
     maps, dets = logits_of(arrays), arrays["dets"]
     class_specific = maps["wh"].shape[1] > 2
     heads = standard_heads(
-        {name: {"channels": m.shape[1]} | ({"class_specific": True} if name == "wh" and class_specific else {})
-         for name, m in maps.items()}
+        {
+            name: {"channels": m.shape[1]} | ({"class_specific": True} if name == "wh" and class_specific else {})
+            for name, m in maps.items()
+        }
     )
     detections = decode({name: m.float() for name, m in maps.items()}, heads, k=dets.shape[1])
     for image, count in enumerate(positive_counts(arrays)):

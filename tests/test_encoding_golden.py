@@ -89,7 +89,7 @@ def assert_same_target(key, actual, expected, mask):
     if key == "reg_mask" and value.ndim == 1:
         value = value.unsqueeze(-1).expand_as(actual)
     exact = key in {"ind", "cat", "mask"} or key.endswith("_mask")
-    tolerance = 1e-6 if "hm" in key or key.startswith("dense") and exact else 0 if exact else 2e-3
+    tolerance = 1e-6 if "hm" in key or (key.startswith("dense") and exact) else 0 if exact else 2e-3
     actual = actual.float()
     if key == "hm":
         assert torch.equal(actual == 1, value == 1)

@@ -33,3 +33,7 @@ def quiet_trainer(**options: Any) -> Trainer:
         "enable_model_summary": False, "max_epochs": 1, "num_sanity_val_steps": 0,
     }  # fmt: skip
     return Trainer(**defaults | options)
+
+
+def logged(trainer: Trainer, stage: str) -> set[str]:
+    return {key.removeprefix(f"{stage}/") for key in trainer.callback_metrics if key.startswith(f"{stage}/")}
