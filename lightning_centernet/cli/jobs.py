@@ -58,7 +58,14 @@ def fit(config: DictConfig) -> float | None:
     show_start(config, data, model)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     made_by_hand = [name for name in ("backbone", "heads") if model.hparams[name] is None]
-    show_end(config, trainer, _words(*made_by_hand), _words("data", "experiment"))
+    show_end(
+        config,
+        trainer,
+        {
+            "predict": [*_words(*made_by_hand), "source=IMAGE_OR_FOLDER"],
+            "test" if "test" in data.sources else "validate": _words("data", "experiment", *made_by_hand),
+        },
+    )
     metric = trainer.callback_metrics.get(config.monitor)
     return None if metric is None else float(metric)
 
@@ -98,10 +105,11 @@ def _check_classes(model: CenterNet, data: DetectionData, checkpoint: Path) -> N
 
 def _words(*groups: str) -> list[str]:
     """Return the words of the command line that set something in these groups, and where own configs are."""
-    flags = [word for word in sys.argv[1:] if word.startswith("--config-")] if groups else []
-    return flags + [
-        word for word in HydraConfig.get().overrides.task if re.match(rf"[+~]*({'|'.join(groups)})\b", word)
-    ]
+    if not groups:
+        return []
+    flags = [word for word in sys.argv[1:] if word.startswith("--config-")]
+    named = re.compile(rf"[+~]*({'|'.join(groups)})\b")
+    return flags + [word for word in HydraConfig.get().overrides.task if named.match(word)]
 
 
 _JOBS = {"fit": fit, "validate": validate, "test": test, "predict": predict, "inspect": inspect}

@@ -11,6 +11,7 @@ _IRRELEVANT = (
     r".*self\.log\('(val|test)/m.*sync_dist=True.*",  # the metrics are synchronised where they are computed
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*does not have many workers.*",  # data.num_workers is the user's choice
+    ".*Using `DistributedSampler` with the dataloaders.*",  # the metrics drop the images that it repeats
     ".*The dirpath has changed from.*",  # a resumed run writes to a folder of its own
 )
 

@@ -50,25 +50,18 @@ def show_transfer(transfer: Transfer, path: str) -> None:
 
 
 @rank_zero_only
-def show_end(config: DictConfig, trainer: Trainer, model_words: list[str], data_words: list[str]) -> None:
-    """Say where everything is, and what to do next.
-
-    Args:
-        config: of the job.
-        trainer: after the training.
-        model_words: the words of the command line that describe what a checkpoint does not hold.
-        data_words: the words that chose the data.
-    """
+def show_end(config: DictConfig, trainer: Trainer, next_commands: Mapping[str, Iterable[str]]) -> None:
+    """Say where everything is, and what to do next: commands, with the words that they need besides the checkpoint."""
     folder, checkpoints = Path(config.output_dir), _checkpoints(trainer)
     found = {name: folder / name for name in ("drawings", "tensorboard", "csv") if (folder / name).is_dir()}
     if checkpoints or found:
         show_lines({name: str(_short(path)) for name, path in (checkpoints | found).items()})
-    if checkpoints:
-        command = f"python -m lightning_centernet {{}} ckpt_path={_short(next(iter(checkpoints.values())))} {{}}".format
         _print("Next:")
-        _print(f"  {command('predict', shlex.join(model_words))} source=<image, folder or glob>")
-        _print(f"  {command('test', shlex.join(dict.fromkeys(model_words + data_words)))}")
-        _print(f"  tensorboard --logdir {config.runs_dir}")
+    for command, words in next_commands.items() if checkpoints else ():
+        best = _short(next(iter(checkpoints.values())))
+        _print(f"  python -m lightning_centernet {shlex.join([command, f'ckpt_path={best}', *words])}")
+    if "tensorboard" in found:
+        _print(f"  tensorboard --logdir {shlex.quote(str(_short(found['tensorboard'])))}")
 
 
 @rank_zero_only

@@ -31,9 +31,10 @@ def test_fit_says_what_it_does_and_where_everything_is(run: Run, capsys: pytest.
         "out/drawings",
         "out/tensorboard",
         "out/csv",
-        f"predict ckpt_path={best}",
-        f"test ckpt_path={best} 'data.input_size=[64,64]'",
-        "tensorboard --logdir",
+        f"\n  python -m lightning_centernet predict ckpt_path={best} source=IMAGE_OR_FOLDER\n",
+        f"\n  python -m lightning_centernet test ckpt_path={best} 'data.input_size=[64,64]' data.batch_size=2 "
+        "data.num_workers=0 data.train_size=4 data.val_size=2 data.test_size=2\n",
+        "\n  tensorboard --logdir out/tensorboard\n",
         "epoch 1 of 1",
     ):
         assert expected in said.out
@@ -159,7 +160,9 @@ def test_recipe_steps_once(run: Run, tmp_path: Path, recipe: str) -> None:
     assert run("fit", f"experiment={recipe}", "debug=fast", *TINY, *fake_data(recipe)(tmp_path)) == 0
 
 
-def test_users_own_configs_and_parts(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_users_own_configs_and_parts(
+    run: Run, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "own_parts.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
@@ -177,4 +180,5 @@ def test_users_own_configs_and_parts(run: Run, monkeypatch: pytest.MonkeyPatch, 
     words = ["--config-dir=own", "backbone=mine", "data=mine", *words]
     assert run("fit", *words, "trainer.max_epochs=1", "output_dir=out") == 0
     # The checkpoint cannot rebuild what was made by hand; the config can.
+    assert "--config-dir=own backbone=mine source=IMAGE_OR_FOLDER" in capsys.readouterr().out
     assert run("validate", *words, "ckpt_path=out/checkpoints/last.ckpt") == 0
