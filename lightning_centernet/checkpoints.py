@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # the unpickler raises anything on a file that is none of its own
         raise UserError(f"{file}: cannot be read as a checkpoint ({str(error).partition(chr(10))[0]})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{file}: holds no checkpoint")

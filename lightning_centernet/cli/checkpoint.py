@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from lightning_centernet.checkpoints import read_checkpoint
 from lightning_centernet.cli.build import model_class, network_parts, training_parts
 from lightning_centernet.errors import UserError
 from lightning_centernet.module import CenterNet
@@ -65,12 +65,12 @@ def needed_checkpoint(config: DictConfig) -> Path:
 
 def load_model(config: DictConfig, file: Path) -> CenterNet:
     """Rebuild the model from a checkpoint alone; only parts made by hand are taken from the config."""
-    stored = _read("ckpt_path", file).get("hyper_parameters")
+    stored = read_checkpoint(file).get("hyper_parameters")
     if stored is None:
         raise UserError(f"ckpt_path={file}: holds only weights, no model: use fit init_from={file}")
     absent = [name for name in ("backbone", "heads") if stored.get(name) is None]
     parts = network_parts(config, *absent) | training_parts(config)
-    return model_class(config).load_from_checkpoint(file, map_location="cpu", **parts)
+    return model_class(config).load_from_checkpoint(file, **parts)
 
 
 def transfer_weights(model: nn.Module, path: str) -> Transfer:
@@ -79,8 +79,7 @@ def transfer_weights(model: nn.Module, path: str) -> Transfer:
     Raises:
         UserError: there is no such file, or nothing in it matches.
     """
-    content = _read("init_from", _existing("init_from", path))
-    weights: dict[str, Tensor] = content.get("state_dict", content)
+    weights: dict[str, Tensor] = read_checkpoint(_existing("init_from", path))["state_dict"]
     own = model.state_dict()
     shared = [name for name in own if name in weights]
     loaded = [name for name in shared if own[name].shape == weights[name].shape]
@@ -102,15 +101,3 @@ def _existing(key: str, path: str) -> Path:
         hint = f"; there is {', '.join(other.name for other in nearby)}" if nearby else ""
         raise UserError(f"{key}={path}: no such file{hint}")
     return file
-
-
-def _read(key: str, file: Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code from it."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises anything on a file that is none of its own
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{key}={file}: cannot be read as a checkpoint ({reason})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{key}={file}: holds a {type(content).__name__}, not a checkpoint")
-    return content
