@@ -51,7 +51,7 @@ class GenericLoss(nn.Module):
         for name, head in self.heads.items():
             predictions = [raw_output(stack, head) for stack in stacks]
             with torch.autocast(predictions[0].device.type, enabled=False):
-                parts = [head.criterion(_read(prediction, head, batch), batch) for prediction in predictions]
+                parts = [head.criterion(_read(prediction, head, batch).float(), batch) for prediction in predictions]
                 losses[name] = torch.stack(parts).mean()
         tot = torch.stack([self.heads[name].weight * loss for name, loss in losses.items()]).sum()
         return tot, {"tot": tot, **losses}

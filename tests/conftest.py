@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.fakes import coco_content, write_coco
 
+settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run
+settings.load_profile("same")
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give, and the machine may run tests in parallel
 
 

@@ -23,6 +23,19 @@ class TestDecode:
         for name, values in fewer.items():
             torch.testing.assert_close(values, detections[name][:, :2])
 
+    def test_center_without_an_offset_is_the_middle_of_its_cell(self):
+        heatmap = torch.full((1, 1, 4, 6), -9.0)
+        heatmap[0, 0, 2, 5] = 3
+        detections = decode({"hm": heatmap, "wh": torch.full((1, 2, 4, 6), 2.0)}, {"hm": 1, "wh": 2}, k=1)
+        assert detections["cells"].tolist() == [[[5.0, 2.0]]]
+        assert detections["centers"].tolist() == [[[5.5, 2.5]]]
+        assert detections["boxes"].tolist() == [[[4.5, 1.5, 6.5, 3.5]]]
+
+    def test_negative_size_is_an_empty_box(self):
+        size = torch.tensor([-3.0, 2.0]).view(1, 2, 1, 1)
+        detections = decode({"hm": torch.zeros(1, 1, 1, 1), "wh": size}, {"hm": 1, "wh": 2}, k=1)
+        assert detections["boxes"].tolist() == [[[0.5, -0.5, 0.5, 1.5]]]
+
     def test_outputs_stay_as_they_are(self):
         outputs = {"hm": torch.randn(1, 2, 8, 8), "wh": torch.randn(1, 2, 8, 8), "rot": torch.randn(1, 8, 8, 8)}
         kept = {name: values.clone() for name, values in outputs.items()}

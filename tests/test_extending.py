@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from lightning_centernet import CenterNet, Head, UserError
+from lightning_centernet import CenterNet, GenericLoss, Head, UserError
 from lightning_centernet.data import coco_data
 from lightning_centernet.heads.spec import target
-from lightning_centernet.testing import FakeData
+from lightning_centernet.testing import FakeData, fake_batch
 from tests.fakes import CLASSES
 from tests.tiny import DETECTION, logged, quiet_trainer, tiny_model
 
@@ -78,6 +78,21 @@ class TestExtending:
         assert weight.weight.item() != 0.5
         (first, _), *_ = trainer.predict(model, data.val_dataloader())
         assert first["count"].shape == (20,)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_loss_of_ones_own_computes_in_float32(self, dtype):
+        class Linear(Counted):
+            def criterion(self, prediction, batch):
+                product = self.module(prediction)
+                assert product.dtype == torch.float32
+                return product.mean()
+
+        head = Linear(name="count", channels=2, module=nn.Linear(2, 2))
+        with torch.autocast("cpu", dtype=dtype):
+            loss, _ = GenericLoss({"count": head})(
+                {"count": torch.randn(2, 2, 24, 32).to(dtype)}, fake_batch(DETECTION)
+            )
+        assert loss.dtype == torch.float32
 
     def test_head_from_words_alone(self, coco):
         """An L1 head for a field of the annotations."""

@@ -111,6 +111,19 @@ def test_logged_values_are_those_of_the_loss():
         torch.testing.assert_close(trainer.callback_metrics[f"train/{name}"], stats[-1][name].detach())
 
 
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_logs_know_the_batch_and_are_reduced_over_ranks_in_validation(stage, monkeypatch):
+    calls = {}
+    model, batch = tiny_model(), fake_batch(DETECTION, batch_size=3)
+    monkeypatch.setattr(model, "log", lambda name, value, **options: calls.update({name: options}))
+    monkeypatch.setattr(model, "log_dict", lambda values, **options: calls.update(dict.fromkeys(values, options)))
+    model.training_step(batch, 0) if stage == "train" else model.validation_step(batch, 0)
+    assert set(calls) == {f"{stage}/{name}" for name in ("tot", *DETECTION)}
+    for options in calls.values():
+        assert options["batch_size"] == 3
+        assert options["sync_dist"] == (stage == "val")
+
+
 def test_mean_average_precision_of_perfect_outputs(coco):
     """A network that gives the targets themselves finds every object, in original pixels."""
 

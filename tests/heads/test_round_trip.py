@@ -84,7 +84,7 @@ def scattered(grid, seed, images=2, slots=6):
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("name", BOX_HEADS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_boxes_come_back(name, grid, seed):
     annotations = scattered(grid, seed)
@@ -233,7 +233,7 @@ class TestIgnoredRegions:
         assert (logits.grad != 0).sum() == logits.numel() - CLASSES * 11 * 11
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), fixed=st.booleans())
 def test_painting_on_the_host_equals_merging_on_a_device(seed, fixed):
     generator = torch.Generator().manual_seed(seed)

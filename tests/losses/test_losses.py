@@ -20,7 +20,7 @@ from lightning_centernet.losses import (
 )
 
 SEEDS, SIDES = st.integers(0, 2**32 - 1), st.integers(1, 6)
-quickly = settings(max_examples=20, deadline=None)
+quickly = settings(max_examples=20)
 
 
 def noise(seed, *shape, scale=3.0):
