@@ -56,7 +56,7 @@ def place(annotations: Annotations, grid: Grid) -> Objects:
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
     present = annotations.get("mask", torch.ones_like(annotations["labels"], dtype=torch.bool)).bool()
-    ignored = annotations.get("ignore", torch.zeros_like(present)).bool() & present
+    ignored = (annotations.get("ignore", torch.zeros_like(present)).bool() | (annotations["labels"] < 0)) & present
     mask = present & ~ignored & (width > 0) & (height > 0)
     return Objects(
         annotations=annotations,

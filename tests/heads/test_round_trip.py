@@ -222,6 +222,12 @@ class TestIgnoredRegions:
         expected[:, rows, columns] = 1
         assert torch.equal(heatmap, expected)
 
+    def test_label_of_no_class_is_one(self):
+        box, rows, columns = self.REGION
+        targets = encode(annotations_of(box, [-1]), {"hm": CLASSES}, (24, 32))
+        assert targets["mask"].sum() == targets["cat"].abs().sum() == 0
+        assert (targets["hm"][0, :, rows, columns] == 1).all()
+
     def test_teaches_nothing(self):
         """Neither loss nor gradient depends on what the network says there."""
         heads = standard_heads({"hm": CLASSES})
