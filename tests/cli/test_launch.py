@@ -52,11 +52,11 @@ WORDS = [
 ]
 
 
-SWEEP = "rate=0.1, 0.01"  # a folder's name that must be quoted all the way to Lightning's processes
+RUNS = "rate=0.1, 0.01"  # a folder's name that must be quoted all the way to Lightning's processes
 
 
-def weights(folder: str) -> dict[str, torch.Tensor]:
-    return torch.load(Path(folder) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 def test_sweep_of_two_processes_equals_one_with_the_doubled_batch(run: Run, tmp_path: Path, monkeypatch) -> None:
@@ -66,15 +66,16 @@ def test_sweep_of_two_processes_equals_one_with_the_doubled_batch(run: Run, tmp_
         file.parent.mkdir(parents=True)
         file.write_text(text)
     words = ["trainer.strategy=ddp", "trainer.devices=2", "data.batch_size=2", "optimizer.lr=0.1,0.01"]
-    command = [sys.executable, "-m", "lightning_centernet", "fit", *WORDS, "-m", *words, f"output_dir='{SWEEP}'"]
+    command = [sys.executable, "-m", "lightning_centernet", "fit", *WORDS, "-m", *words, f"runs_dir='{RUNS}'"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, timeout=240, stdin=subprocess.DEVNULL)
     monkeypatch.syspath_prepend(tmp_path)
     assert run("fit", *WORDS, "trainer.devices=1", "data.batch_size=4", "optimizer.lr=0.1", "output_dir=one") == 0
 
-    assert sorted(path.name for path in (tmp_path / SWEEP).iterdir()) == ["0", "1", "multirun.yaml"]
+    (sweep,) = (tmp_path / RUNS / "fit").iterdir()  # named after the time: processes of their own mind make several
+    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
     assert not (tmp_path / "runs").exists()
-    one, two, other = weights("one"), weights(f"{SWEEP}/0"), weights(f"{SWEEP}/1")
+    one, two, other = (weights(folder) for folder in (Path("one"), sweep / "0", sweep / "1"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
     assert any(not torch.allclose(other[name], value, rtol=1e-3) for name, value in one.items())
