@@ -9,12 +9,13 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.affine import invert, transform_boxes
+from lightning_centernet.geometry.affine import compose, invert, transform_boxes, transform_points
 from lightning_centernet.geometry.gather import gather
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output
 from lightning_centernet.types import Detections, Outputs
 
+POINT_FIELDS = {"centers", "amodal_centers", "keypoints"}  # x, y on the last axis
 PEAK_FIELDS = ("scores", "labels", "cells", "centers")
 
 
@@ -89,7 +90,7 @@ def decoding_order(heads: Iterable[Head]) -> list[Head]:
 
 
 def to_image(detections: Detections, transform: Tensor | None, stride: int) -> Detections:
-    """Map boxes from the output grid back to the pixels of each original image.
+    """Map positions from the output grid back to the pixels of each original image.
 
     Args:
         detections: on the output grid.
@@ -97,11 +98,15 @@ def to_image(detections: Detections, transform: Tensor | None, stride: int) -> D
         stride: input pixels per cell.
 
     Returns:
-        The detections with `boxes` in original pixels.
+        The detections with boxes and points in original pixels, and without the cells, which have none.
     """
-    if "boxes" not in detections:
-        return detections
-    boxes = detections["boxes"] * stride
-    if transform is not None:
-        boxes = transform_boxes(boxes, invert(transform.to(boxes.device)))
-    return detections | {"boxes": boxes}
+    device = detections["scores"].device
+    to_input = torch.tensor([[stride, 0.0, 0.0], [0.0, stride, 0.0]], dtype=torch.float64)
+    back = to_input.to(device) if transform is None else compose(invert(transform.double()), to_input).to(device)
+    mapped = {name: values for name, values in detections.items() if name != "cells"}
+    if "boxes" in mapped:
+        mapped["boxes"] = transform_boxes(mapped["boxes"], back)
+    for name in POINT_FIELDS & set(mapped):
+        points = mapped[name]
+        mapped[name] = transform_points(points.flatten(1, -2), back).view_as(points)
+    return mapped

@@ -144,7 +144,8 @@ class CenterNet(LightningModule):
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        if "total_steps" in inspect.signature(self.scheduler).parameters:
+        total_steps = inspect.signature(self.scheduler).parameters.get("total_steps")
+        if total_steps is not None and total_steps.default in (None, total_steps.empty):
             schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ def main() -> None:
     if answer:
         print(answer)  # noqa: T201 - the answer itself
         return
+    # Threads that wait by spinning take the cores from the loader's workers: on two cores a step takes many times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with _explained():
         sys.argv[1:] = arrange(sys.argv[1:])
         if "--help" in sys.argv:
