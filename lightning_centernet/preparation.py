@@ -38,9 +38,7 @@ def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return ((image * scale + shift) * 255).round().clamp(0, 255).byte()
 
 
-def prepare(
-    batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence[float], std: Sequence[float]
-) -> Batch:
+def prepare(batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence[float], std: Sequence[float]) -> Batch:
     """Normalise uint8 images, and encode annotations; what is there already stays as it is.
 
     Args:

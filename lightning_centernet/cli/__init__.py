@@ -29,8 +29,8 @@ def main() -> None:
     if answer:
         print(answer)  # noqa: T201 - the answer itself
         return
-    # Threads that wait by spinning take the cores from the loader's workers: on two cores a step takes many times longer.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that spin long while they wait take the cores from the loader's workers.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     with _explained():
         sys.argv[1:] = arrange(sys.argv[1:])
         if "--help" in sys.argv:

@@ -66,9 +66,7 @@ class TestRefusals:
             raise OSError("cannot reach the hub")
 
         monkeypatch.setattr(timm, "create_model", unreachable)
-        with pytest.raises(
-            UserError, match=r"weights of resnet18 cannot be fetched \(OSError.*pretrained=false"
-        ):
+        with pytest.raises(UserError, match=r"weights of resnet18 cannot be fetched \(OSError.*pretrained=false"):
             PyramidBackbone("resnet18", pretrained=True)
 
     def test_tag_that_there_is_not(self):
@@ -80,7 +78,5 @@ class TestRefusals:
             raise RuntimeError("features_only not implemented")
 
         monkeypatch.setattr(timm, "create_model", without_features)
-        with pytest.raises(
-            UserError, match=r"resnet18: timm cannot give its feature maps \(RuntimeError: feat"
-        ):
+        with pytest.raises(UserError, match=r"resnet18: timm cannot give its feature maps \(RuntimeError: feat"):
             PyramidBackbone("resnet18")
