@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 # Private, but the same in Hydra 1.3 and 1.4: only Hydra knows which of its flags take a value.
 from hydra._internal.utils import get_args_parser
 
+from lightning_centernet.cli.quoting import quote_file
 from lightning_centernet.errors import UserError
 
 COMMANDS = {
@@ -29,7 +30,7 @@ class UsageError(UserError):
 
 
 def arrange(arguments: list[str]) -> list[str]:
-    """Turn the user's words into Hydra's: flags first, overrides last, the command as the override `++mode=`.
+    """Turn the user's words into Hydra's: flags first, overrides last, file names quoted, the command as `++mode=`.
 
     Hydra accepts one unbroken run of overrides only. The command must be an override because the processes that
     Lightning starts for DDP, and Hydra's launchers for a sweep, get nothing but overrides.
@@ -39,7 +40,8 @@ def arrange(arguments: list[str]) -> list[str]:
     """
     flags = get_args_parser().parse_intermixed_args(arguments)
     words = [word for word in flags.overrides if "=" not in word and not word.startswith("~")]
-    overrides = [word for word in flags.overrides if word not in words]
+    multirun = flags.multirun or "hydra.mode=MULTIRUN" in flags.overrides
+    overrides = [quote_file(word, multirun=multirun) for word in flags.overrides if word not in words]
     if flags.hydra_help:
         return _written(flags)  # composes no config, so there is nothing to override
     if words or not _needs_no_command(flags, overrides):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_centernet._conf import NAME as CONF
 from lightning_centernet.cli.arguments import UsageError
+from lightning_centernet.cli.quoting import quoted
 from lightning_centernet.errors import UserError
 
 
@@ -78,7 +80,8 @@ def check_kinds(config: DictConfig, arguments: list[str]) -> None:
 
 def _compose_choices(flags: Namespace) -> tuple[set[str], DictConfig]:
     """Return the names of the groups, and the config with the choices of groups alone."""
-    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    own = flags.config_dir and quoted(f"file://{Path(flags.config_dir).absolute()}")
+    search = [f"hydra.searchpath=[{own}]"] if own else []
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_module(CONF, version_base="1.3"):
         groups = set(GlobalHydra.instance().config_loader().list_groups(""))
@@ -90,10 +93,15 @@ def _explain_usage(error: Exception, arguments: list[str]) -> str | None:
     if isinstance(error, MissingConfigException):
         return _explain_choice(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: {error}"
+        return f"cannot read {error.override!r}: {error}{_quoting(error.override)}"
     if isinstance(error, ConfigCompositionException):
         return _explain_override(error, arguments)
     return None
+
+
+def _quoting(override: str) -> str:
+    key, equals, value = override.partition("=")
+    return f"\nIf the value is meant as it stands, quote it: {shlex.quote(f'{key}={quoted(value)}')}" if equals else ""
 
 
 def _explain_choice(error: MissingConfigException) -> str:

@@ -25,7 +25,8 @@ from tests.cli.conftest import Run
         ("fit optimizer=sdg", "optimizer=sdg: must be one of adam, adamw, sgd. Did you mean sgd?", 2),
         ("fit trainer.max_epochs=ten", "trainer.max_epochs=ten: must be a number such as", 2),
         ("fit trainer.fast_dev_run=maybe", "must be true or false", 2),
-        ("fit data.root=[", "cannot read", 2),
+        ("fit data.input_size=[", "cannot read", 2),
+        ("fit backbone.name=é", "quote it: 'backbone.name=\"é\"'", 2),
         ("fti", "Did you mean 'fit'?", 2),
         ("", "usage", 2),
         ("fit --config-dir /nowhere", "'/nowhere' not found", 1),
@@ -34,6 +35,9 @@ from tests.cli.conftest import Run
         ("fit data=coco", "data.train_annotations=... data.train_images=...", 1),
         ("fit data=voc data.root=/nowhere", "/nowhere", 1),
         ("fit ckpt_path=none.ckpt", "ckpt_path=none.ckpt: no such file", 1),
+        ("fit seed=null", "seed: must be a whole number", 1),
+        ("fit trainer.max_epochs=null", "OneCycleLR must know the end of the training: set trainer.max_epochs=30", 1),
+        ("fit trainer.precision=bf16-true data.train_size=1", "trainer.precision=bf16-true: does not fit", 1),
         ("fit ckpt_path=last", "runs_dir=runs", 1),
         ("fit trainer.accelerator=tpus data.train_size=1 data.val_size=1", "trainer: ", 1),
         ("fit heads.wh.loss=l3 data.train_size=1", "loss='l3'", 1),
@@ -58,9 +62,10 @@ def test_traceback_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_suggestions_know_the_users_own_configs(run: Run, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/mine.yaml").write_text("farms: 3\n")
-    assert run("fit", "--config-dir", str(tmp_path), "data=mine", "data.farm=4") == 2
+    own = tmp_path / "josé (1)"
+    (own / "data").mkdir(parents=True)
+    (own / "data/mine.yaml").write_text("farms: 3\n")
+    assert run("fit", "--config-dir", str(own), "data=mine", "data.farm=4") == 2
     assert "Did you mean data.farms" in capsys.readouterr().err
 
 
