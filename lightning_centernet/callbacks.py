@@ -8,11 +8,12 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 from PIL import Image
@@ -26,6 +27,25 @@ from lightning_centernet.types import Batch, Tensors
 READABLE = 384  # pixels: a picture whose shorter side is below this is enlarged, to leave room for the names
 
 logger = logging.getLogger(__name__)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the best checkpoint, of a resumed run too, whose folder is a new one; the file of the old run stays."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best score where its file still is; Lightning's own does so in the same folder only."""
+        if Path(state_dict["best_model_path"]).is_file():
+            super().load_state_dict(state_dict | {"dirpath": self.dirpath})
+
+
+class LogEveryEpoch(Callback):
+    """Log the training at least once an epoch, however few steps it has."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shorten the logging interval to an epoch; only now is its number of steps known."""
+        steps = trainer.num_training_batches / trainer.accumulate_grad_batches
+        # mypy: Lightning sets this attribute from another class.
+        trainer.log_every_n_steps = math.ceil(min(trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
 
 
 class Drawable(Protocol):

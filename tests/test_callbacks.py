@@ -1,7 +1,9 @@
 """DrawPredictions in a real, tiny training run."""
 
+import csv
 import logging
 import os
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -13,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_centernet.callbacks import DrawPredictions
+from lightning_centernet.callbacks import BestCheckpoint, DrawPredictions, LogEveryEpoch
 from lightning_centernet.draw import GRAY, class_color
 from lightning_centernet.errors import UserError
 
@@ -67,16 +69,14 @@ class StandIn(pl.LightningModule):
 
 
 def trainer(callback, logger=False, **options):
-    return pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        callbacks=[callback],
-        logger=logger,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
+    usual = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(callbacks=[callback], logger=logger, **usual | options)
 
 
 def fit(tmp_path, callback, model=None, **options):
@@ -158,3 +158,50 @@ def test_read_only_directory_is_named_before_training(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot write"):
         fit(tmp_path, DrawPredictions(tmp_path))
+
+
+class Scored(StandIn):
+    """Validates with a score of its own in each epoch."""
+
+    def on_validation_epoch_end(self):
+        self.log("val/map", (0.9, 0.5, 0.95)[self.current_epoch])
+
+
+def scored_fit(folder, epochs, resumed=None):
+    keeper = BestCheckpoint(folder, "{epoch}", monitor="val/map", mode="max")
+    loader, options = DataLoader(Pictures()), {"enable_checkpointing": True, "max_epochs": epochs}
+    run = trainer(keeper, **options)
+    run.fit(Scored(), loader, loader, ckpt_path=resumed, weights_only=True)
+    return keeper, run
+
+
+def test_resumed_run_goes_on_from_the_best_score(tmp_path):
+    first, run = scored_fit(tmp_path / "a", 1)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    worse, _ = scored_fit(tmp_path / "b", 2, tmp_path / "last.ckpt")
+    assert worse.best_model_score == pytest.approx(0.9)
+    assert worse.best_model_path == first.best_model_path
+    assert not (tmp_path / "b").exists()
+    better, _ = scored_fit(tmp_path / "c", 3, tmp_path / "last.ckpt")
+    assert better.best_model_score == pytest.approx(0.95)
+    assert sorted(file.relative_to(tmp_path) for file in tmp_path.glob("*/*.ckpt")) == [
+        Path("a/epoch=0.ckpt"),
+        Path("c/epoch=2.ckpt"),
+    ]
+    Path(first.best_model_path).unlink()
+    alone, _ = scored_fit(tmp_path / "d", 2, tmp_path / "last.ckpt")
+    assert alone.best_model_path == str(tmp_path / "d/epoch=1.ckpt")
+
+
+@pytest.mark.parametrize(("accumulated", "steps"), [(1, [4, 9]), (2, [2, 5])])
+def test_short_epochs_are_logged(tmp_path, accumulated, steps):
+    class Logged(StandIn):
+        def training_step(self, batch, batch_idx):
+            self.log("train/tot", 1.0)
+            return self.bias**2
+
+    board = CSVLogger(tmp_path, "", "")
+    run = trainer(LogEveryEpoch(), board, accumulate_grad_batches=accumulated, log_every_n_steps=10)
+    run.fit(Logged(), DataLoader(Pictures()))
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == steps

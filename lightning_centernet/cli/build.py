@@ -11,9 +11,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_centernet.callbacks import LogEveryEpoch
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.errors import UserError
 from lightning_centernet.module import CenterNet
+
+# They turn the model's weights into another type, but not the batches.
+_UNFIT_PRECISIONS = ("64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 
 
 def build_data(config: DictConfig) -> DetectionData:
@@ -44,6 +48,20 @@ def require_split(config: DictConfig, data: DetectionData, split: str) -> None:
         missing = " ".join(f"data.{key}=..." for key in keys) or f"a {split} split to the data"
         raise UserError(f"there is no data to {config.mode}: add {missing}")
     data.dataset(split)
+
+
+def require_end(config: DictConfig) -> None:
+    """Make sure that the training ends where the learning rate falls until the end.
+
+    Raises:
+        UserError: it has no end.
+    """
+    unset, schedule = (None, -1), config.scheduler or {}
+    kind = str(schedule.get("_target_")).rpartition(".")[-1]
+    over_epochs = schedule.get("T_max", 1) in unset
+    over_steps = kind == "OneCycleLR" and schedule.get("total_steps") is None and config.trainer.max_steps in unset
+    if config.trainer.max_epochs in unset and (over_epochs or over_steps):
+        raise UserError(f"scheduler: {kind} must know the end of the training: set trainer.max_epochs=30, for example")
 
 
 def build_model(config: DictConfig, data: DetectionData) -> CenterNet:
@@ -87,12 +105,14 @@ def build_trainer(config: DictConfig) -> Trainer:
     """Build the trainer, with its loggers and callbacks.
 
     Raises:
-        UserError: Lightning refuses an argument.
+        UserError: Lightning refuses an argument, or the model does not train with this precision.
     """
+    if str(config.trainer.precision) in _UNFIT_PRECISIONS:
+        raise UserError(f"trainer.precision={config.trainer.precision}: does not fit the batches: use bf16-mixed")
     loggers = [instantiate(logger, _convert_="all") for logger in config.logger.values()]
     callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
     unwanted = _unwanted_callbacks(config, logged=bool(loggers))
-    callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)]
+    callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)] + [LogEveryEpoch()]
     make: Callable[..., Trainer] = instantiate(config.trainer, _partial_=True, _convert_="all")
     try:
         return make(logger=loggers or False, callbacks=callbacks)

@@ -51,6 +51,20 @@ def find_checkpoint(config: DictConfig) -> Path | None:
     )
 
 
+def resumable_checkpoint(config: DictConfig) -> Path | None:
+    """Return the file that `ckpt_path` means, None if it is null.
+
+    Raises:
+        UserError: there is no such file, or no training can go on from it.
+    """
+    file = find_checkpoint(config)
+    if file and "optimizer_states" not in read_checkpoint(file):
+        raise UserError(
+            f"ckpt_path={file}: holds only weights, nothing to resume: start from them with init_from={file}"
+        )
+    return file
+
+
 def needed_checkpoint(config: DictConfig) -> Path:
     """Return the file that `ckpt_path` means.
 

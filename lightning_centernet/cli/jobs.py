@@ -14,8 +14,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from lightning_centernet.cli.arguments import COMMANDS, UsageError
-from lightning_centernet.cli.build import build_data, build_model, build_trainer, require_split
-from lightning_centernet.cli.checkpoint import find_checkpoint, load_model, needed_checkpoint, transfer_weights
+from lightning_centernet.cli.build import build_data, build_model, build_trainer, require_end, require_split
+from lightning_centernet.cli.checkpoint import load_model, needed_checkpoint, resumable_checkpoint, transfer_weights
 from lightning_centernet.cli.inspecting import inspect
 from lightning_centernet.cli.messages import quiet
 from lightning_centernet.cli.predicting import predict
@@ -35,8 +35,9 @@ def run(config: DictConfig) -> float | None:
     if config.mode not in _JOBS:
         raise UsageError(f"mode={config.mode}: must be one of {', '.join(COMMANDS)}")
     config.output_dir = HydraConfig.get().runtime.output_dir  # of a sweep's job it is a folder further down
-    if config.seed is not None:
-        seed_everything(config.seed, workers=True, verbose=False)
+    if not isinstance(config.seed, int):
+        raise UserError("seed: must be a whole number, such as seed=0")
+    seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")  # on a GPU, three times as fast and precise enough
     try:
         return _JOBS[config.mode](config)
@@ -46,9 +47,10 @@ def run(config: DictConfig) -> float | None:
 
 def fit(config: DictConfig) -> float | None:
     """Train, from scratch, from another model's weights, or on from a checkpoint."""
-    checkpoint = find_checkpoint(config)
-    if checkpoint and config.init_from:
+    if config.ckpt_path and config.init_from:
         raise UserError("ckpt_path resumes a run and init_from starts a new one: drop one of them")
+    checkpoint = resumable_checkpoint(config)
+    require_end(config)
     data = build_data(config)
     require_split(config, data, "train")
     model = build_model(config, data)

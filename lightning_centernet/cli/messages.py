@@ -6,13 +6,13 @@ import logging
 import warnings
 
 _IRRELEVANT = (
-    ".*overridden `on_after_batch_transfer`.*",  # the module's own is meant
-    ".*training batches .* is smaller than the logging interval.*",  # of a small data set; epochs are logged as well
+    ".*overridden `(on_after_batch_transfer|transfer_batch_to_device)`.*",  # the module's own is meant
+    ".*training batches .* is smaller than the logging interval.*",  # LogEveryEpoch shortens it
     r".*self\.log\('(val|test)/m.*sync_dist=True.*",  # the metrics are synchronised where they are computed
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*does not have many workers.*",  # data.num_workers is the user's choice
     ".*Using `DistributedSampler` with the dataloaders.*",  # the metrics drop the images that it repeats
-    ".*The dirpath has changed from.*",  # a resumed run writes to a folder of its own
+    ".*The dirpath has changed from.*",  # for last.ckpt, which has no score to lose
 )
 
 

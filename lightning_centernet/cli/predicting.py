@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer
 from omegaconf import DictConfig
 from PIL import Image
@@ -30,10 +32,14 @@ def predict(config: DictConfig) -> None:
     """Detect objects in all pictures of `source`.
 
     Raises:
-        UserError: no checkpoint, no pictures, or none that can be read.
+        UserError: no checkpoint, one whose model gives no boxes, no pictures, or none that can be read.
     """
     checkpoint, files = needed_checkpoint(config), find_images(config.source)
     model = load_model(config, checkpoint)
+    if not any("boxes" in head.provides for head in model.heads.values()):
+        raise UserError(
+            f"ckpt_path={checkpoint}: its heads {', '.join(model.heads)} give no boxes: train with wh or ltrb"
+        )
     loader = picture_loader(files, model.input_size, config.data.batch_size, config.data.num_workers)
     batches: list[list[Tensors]] = _quiet_trainer(config).predict(model, loader) or []
     found = {int(image["image_id"]): image for batch in batches for image in batch}
@@ -48,8 +54,13 @@ def predict(config: DictConfig) -> None:
 
 
 def _quiet_trainer(config: DictConfig) -> Trainer:
-    """Build a trainer that keeps no files, of one process: of several each would see a part of the pictures."""
+    """Build a trainer that keeps no files, of one process: of several each would see a part of the pictures.
+
+    Its precision is the user's own, for the config's is that of training on some data set.
+    """
     config = config.copy()
+    if not any(re.match(r"\+*trainer\.precision=", word) for word in HydraConfig.get().overrides.task):
+        config.trainer.precision = None
     config.trainer.update({"devices": 1, "num_nodes": 1, "strategy": "auto"})
     config.callbacks = {name: value for name, value in config.callbacks.items() if name == "progress"}
     config.logger = {}

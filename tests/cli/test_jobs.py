@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning import Trainer
+from PIL import Image
 
 from tests.cli.conftest import FEW, TINY, Run
 from tests.cli.test_conf import CONF
@@ -41,7 +43,9 @@ def test_fit_says_what_it_does_and_where_everything_is(run: Run, capsys: pytest.
     assert "Warning" not in said.err
     assert sum(line.startswith("`Trainer.fit` stopped") for line in said.out.splitlines()) == 1
     assert len(list(out.glob("drawings/epoch_000/*.png"))) == 2
-    assert "val/map" in (out / "csv/metrics.csv").read_text()
+    metrics = (out / "csv/metrics.csv").read_text()
+    assert "val/map" in metrics
+    assert "train/hm" in metrics  # although the epoch has fewer steps than trainer.log_every_n_steps
 
 
 def test_last_resumes_as_if_nothing_had_happened(run: Run) -> None:
@@ -71,6 +75,17 @@ def test_weights_of_another_model_are_taken_where_they_fit(
     assert "none of its 1 tensors fits" in capsys.readouterr().err
     assert run("fit", *words, "init_from=other.ckpt", f"ckpt_path={trained}") == 1
     assert "drop one" in capsys.readouterr().err
+
+
+def test_only_a_training_is_resumed(run: Run, trained: Path, capsys: pytest.CaptureFixture) -> None:
+    Path("notes.txt").write_text("junk\n")
+    torch.save({"state_dict": weights(trained)}, "weights.ckpt")
+    for file, answer in {
+        "notes.txt": "cannot be read as a checkpoint",
+        "weights.ckpt": "init_from=weights.ckpt",
+    }.items():
+        assert run("fit", *TINY, *FEW, f"ckpt_path={file}") == 1
+        assert answer in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
@@ -106,6 +121,37 @@ def test_predict(run: Run, trained: Path, capsys: pytest.CaptureFixture, source:
     assert {result["image_id"] for result in results} == {image["id"] for image in listing["images"]}
     assert {result["category_id"] for result in results} <= {category["id"] for category in listing["categories"]}
     assert len(list(Path("found/drawings").iterdir())) == expected
+
+
+def test_any_file_name(run: Run, trained: Path, tmp_path: Path) -> None:
+    checkpoint, picture = tmp_path / "josé/epoch=3.ckpt", tmp_path / "it's ~ (1), [2].png"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(trained.read_bytes())
+    Image.new("RGB", (64, 48)).save(picture)
+    assert run("predict", f"ckpt_path={checkpoint}", f"source={picture}", "output_dir=é, b", "trainer=cpu") == 0
+    listing = json.loads(Path("é, b/images.json").read_text())
+    assert [image["file_name"] for image in listing["images"]] == [str(picture)]
+
+
+@pytest.mark.parametrize(("words", "precision"), [([], "32-true"), (["trainer.precision=bf16-mixed"], "bf16-mixed")])
+def test_predict_does_not_take_the_precision_of_a_training(
+    run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], precision: str
+) -> None:
+    used = []
+    monkeypatch.setattr(Trainer, "predict", lambda trainer, *_: used.append(trainer.precision))
+    Image.new("RGB", (64, 48)).save("a.png")
+    run("predict", f"ckpt_path={trained}", "source=a.png", "trainer=cpu", *words)
+    assert used == [precision]
+
+
+def test_predict_without_boxes(run: Run, trained: Path, capsys: pytest.CaptureFixture) -> None:
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["hyper_parameters"]["heads"] = {"hm": checkpoint["hyper_parameters"]["heads"]["hm"]}
+    left = {name: value for name, value in checkpoint["state_dict"].items() if not {"wh", "reg"} & {*name.split(".")}}
+    torch.save(checkpoint | {"state_dict": left}, "peaks.ckpt")
+    Image.new("RGB", (64, 48)).save("a.png")
+    assert run("predict", "ckpt_path=peaks.ckpt", "source=a.png", "trainer=cpu") == 1
+    assert "its heads hm give no boxes" in capsys.readouterr().err
 
 
 def test_predict_without_pictures(run: Run, trained: Path, capsys: pytest.CaptureFixture) -> None:
