@@ -13,7 +13,7 @@ FLOOR_STAMP := .venv-floor/.installed
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Settings: ARGS="data=voc data.root=..." (of fit, test, bench), PYTHON=python3.12 (makes .venv; 3.11 or later)'
+	@echo 'Settings: ARGS="data=voc data.root=..." (of fit, test), PYTHON=python3.12 (makes .venv; 3.11 or later)'
 
 fit: $(STAMP) ## install, and train on the embedded data set; minutes on a CPU
 	$(BIN)/python -m lightning_centernet fit $(ARGS)
@@ -30,7 +30,7 @@ test-floor: $(FLOOR_STAMP) ## run the tests with the lowest versions that pyproj
 	.venv-floor/bin/python -m pytest $(ARGS)
 
 bench: $(STAMP) ## compare speed with a plain transcription of the formulas
-	for file in benchmarks/*.py; do $(BIN)/python $$file $(ARGS) || exit 1; done
+	$(BIN)/python benchmarks/losses.py
 
 clean: ## remove environments, caches and build products; runs/ stays
 	rm -rf $(VENV) .venv-floor build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -38,7 +38,9 @@ clean: ## remove environments, caches and build products; runs/ stays
 
 # The stamps make a second `make` skip the installation until the dependencies change.
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo '$(PYTHON) is not Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
