@@ -41,7 +41,7 @@ def test_every_config_is_in_it(installed: Path) -> None:
 def test_configs_are_found_from_another_folder(installed: Path, tmp_path: Path) -> None:
     config = installed / "lightning_centernet/conf/optimizer/adam.yaml"
     config.write_text(config.read_text().replace("lr: ", "lr: 0.75 # "))  # so that it cannot be the checkout's
-    assert "lr: 0.75" in answer(installed, tmp_path, "fit", "--cfg", "job", "-p", "optimizer")
+    assert "lr: 0.75" in answer(installed, tmp_path, "fit", "data=voc", "--cfg", "job", "-p", "optimizer")
 
 
 def test_users_own_app_finds_them(installed: Path, tmp_path: Path) -> None:
