@@ -37,7 +37,7 @@ def stored_arguments(checkpoint: dict[str, Any], model: type) -> dict[str, Any]:
         UserError: it says more than plain values can.
     """
     stored = checkpoint.get("hyper_parameters", {})
-    named = [name for name in FACTORIES if name in stored]
+    named = [name for name in FACTORIES if isinstance(stored, dict) and name in stored]
     if not isinstance(stored, dict) or named or not _is_plain(stored):
         reason = f"names functions for {', '.join(named)}" if named else "holds more than plain values"
         raise UserError(f"the checkpoint {reason}: it is not one of this package's, do not trust it")

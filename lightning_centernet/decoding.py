@@ -101,8 +101,10 @@ def to_image(detections: Detections, transform: Tensor | None, stride: int) -> D
         The detections with boxes and points in original pixels, and without the cells, which have none.
     """
     device = detections["scores"].device
-    to_input = torch.tensor([[stride, 0.0, 0.0], [0.0, stride, 0.0]], dtype=torch.float64)
-    back = to_input.to(device) if transform is None else compose(invert(transform.double()), to_input).to(device)
+    back = torch.tensor([[stride, 0.0, 0.0], [0.0, stride, 0.0]], dtype=torch.float64)
+    if transform is not None:
+        back = compose(invert(transform.cpu().double()), back)
+    back = back.to(device, torch.float32 if device.type == "mps" else None)  # Apple's GPUs know no float64
     mapped = {name: values for name, values in detections.items() if name != "cells"}
     if "boxes" in mapped:
         mapped["boxes"] = transform_boxes(mapped["boxes"], back)

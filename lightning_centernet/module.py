@@ -31,6 +31,7 @@ SchedulerFactory: TypeAlias = Callable[..., LRScheduler]
 MetricFactory: TypeAlias = Callable[[Sequence[str]], Metric]
 
 ADAM = partial(Adam, lr=1.25e-4)  # for 32 images a step, as in the originals
+SCHEDULE_LENGTHS = ("total_steps", "_schedule_phases", "T_max")  # of OneCycleLR and CosineAnnealingLR
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of timm's models
 
 
@@ -83,6 +84,8 @@ class CenterNet(LightningModule):
     ) -> None:
         super().__init__()
         self.heads = standard_heads(heads, classes=len(classes) if classes else None)
+        if not self.heads:
+            raise UserError("no heads are given: choose heads=ctdet, or name them: {'hm': 3, 'wh': 2, 'reg': 2}")
         labels = self.heads["hm"].channels if "hm" in self.heads else 0
         self.classes = tuple(classes or map(str, range(labels)))
         self.category_ids = tuple(category_ids or range(1, len(self.classes) + 1))
@@ -102,6 +105,15 @@ class CenterNet(LightningModule):
         """Map (B, 3, H, W) normalised images to raw logits, a dict of heads for each stack."""
         outputs: list[Outputs] = self.network(image)
         return outputs
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave what only the metrics need on the host, in float64 where it is so."""
+        kept = {
+            name: batch[name] for name in ("transform", "ground_truth") if isinstance(batch, dict) and name in batch
+        }
+        sent = {name: value for name, value in batch.items() if name not in kept} if kept else batch
+        moved = super().transfer_batch_to_device(sent, device, dataloader_idx)
+        return moved | kept if kept else moved
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise the images and encode the annotations, on the device."""
@@ -183,22 +195,27 @@ class CenterNet(LightningModule):
         return model.to(map_location)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of other heads or classes.
+        """Refuse weights of another model; let schedules be as long as they are now.
 
         Raises:
-            UserError: the checkpoint's heads or classes differ from the model's.
+            UserError: the checkpoint's heads, classes, backbone or head width differ from the model's.
         """
         stored = stored_arguments(checkpoint, type(self))
         heads = stored.get("heads")
         for name, theirs, ours in (
             ("heads", heads and _channels(standard_heads(heads)), _channels(self.heads)),
             ("classes", stored.get("classes"), list(self.classes)),
+            ("backbone", _without_weights(stored.get("backbone")), _without_weights(self.hparams["backbone"])),
+            ("head_width", stored.get("head_width"), self.hparams["head_width"]),
         ):
-            if theirs and theirs != ours:
+            if theirs and ours and theirs != ours:
                 raise UserError(
                     f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
                     f"start from its weights alone (init_from=...)"
                 )
+        for schedule in checkpoint.get("lr_schedulers", ()):
+            for length in SCHEDULE_LENGTHS:  # of the run that stopped; this one may be longer
+                schedule.pop(length, None)
 
     def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any], head_width: int) -> dict[str, Any]:
         return {
@@ -264,12 +281,16 @@ def _as_module(backbone: Any, input_size: tuple[int, int]) -> nn.Module:
     return PyramidBackbone(**backbone, input_size=input_size)
 
 
+def _without_weights(backbone: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if backbone is None else {name: value for name, value in backbone.items() if name != "pretrained"}
+
+
 def _channels(heads: Mapping[str, Head]) -> dict[str, int]:
     return {name: head.channels for name, head in heads.items()}
 
 
 def _targets(batch: Batch) -> list[Tensors]:
-    truth = {name: values.cpu() for name, values in batch["ground_truth"].items()}
+    truth = batch["ground_truth"]
     used = truth["mask"]
     fields = {name: values for name, values in truth.items() if name != "mask"}
     return [

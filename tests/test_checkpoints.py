@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from torch.optim import SGD
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
 
 from lightning_centernet import CenterNet, UserError
 from lightning_centernet.heads import Field
@@ -287,3 +287,35 @@ def test_resuming_continues_exactly(epochs, tmp_path):
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**epochs)
     for name, value in whole.state_dict().items():
         assert torch.equal(second.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+def test_resuming_for_longer(schedule, tmp_path):
+    scheduler = partial(OneCycleLR, max_lr=0.1) if schedule == "onecycle" else None
+    data, path = FakeData(DETECTION), tmp_path / "first.ckpt"
+    first = quiet_trainer(max_epochs=2)
+    first.fit(tiny_model(scheduler=scheduler or partial(CosineAnnealingLR, T_max=2)), data)
+    first.save_checkpoint(path)
+    second = quiet_trainer(max_epochs=6)
+    model = tiny_model(scheduler=scheduler or partial(CosineAnnealingLR, T_max=6))
+    second.fit(model, data, ckpt_path=path, weights_only=True)
+    assert second.global_step == 12
+    scheduled = second.lr_scheduler_configs[0].scheduler
+    assert (scheduled.total_steps if schedule == "onecycle" else scheduled.T_max) == (
+        12 if schedule == "onecycle" else 6
+    )
+
+
+def test_resuming_another_network(of_spec):
+    _, path = of_spec
+    other = tiny_model(backbone={"name": "test_resnet", "neck_channels": 16}, classes=["a", "b", "c"])
+    with pytest.raises(UserError, match=r"has the backbone .*neck_channels': 8.* but the model has .*16"):
+        quiet_trainer().fit(other, FakeData(DETECTION), ckpt_path=path, weights_only=True)
+
+
+@pytest.mark.parametrize("stored", [3, None, [1], "x"])
+def test_arguments_that_are_no_mapping(stored, of_spec, tmp_path):
+    content = torch.load(of_spec[1], weights_only=True) | {"hyper_parameters": stored}
+    torch.save(content, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match="plain values"):
+        CenterNet.load_from_checkpoint(tmp_path / "odd.ckpt")

@@ -44,6 +44,8 @@ def read_coco(annotations: str | Path, images: str | Path, fields: Sequence[str]
     content = _load(file)
     classes, category_ids = _categories(file, content)
     pictures = _pictures(file, content, Path(images))
+    if not content["images"]:
+        complain([f"{file}: its list 'images' is empty: there is nothing to read"])
     rows = {picture.image_id: row for row, picture in enumerate(pictures)}
     labels = {category: label for label, category in enumerate(category_ids)}
     objects = _known(file, content, rows, labels)

@@ -22,7 +22,7 @@ def voc_data(
     *,
     train_split: str | None = "train",
     val_split: str | None = "val",
-    test_split: str | None = "test",
+    test_split: str | None = None,
     classes: Sequence[str] | None = None,
     first_pixel: int = 0,
     **common: Any,
@@ -33,11 +33,13 @@ def voc_data(
         root: the folder that holds ImageSets, Annotations and JPEGImages.
         train_split: the name of a list in ImageSets/Main; None for none.
         val_split: the same.
-        test_split: the same.
+        test_split: the same; left out, `test` if there is such a list.
         classes: names by label; left out, the sorted names found in all splits.
         first_pixel: 1 where boxes are indices of pixels counted from 1; see `read_voc`.
         common: the keywords of `DetectionData`.
     """
+    if test_split is None and (Path(root) / "ImageSets" / "Main" / "test.txt").is_file():
+        test_split = "test"
     names = cache(lambda: voc_classes(root) if classes is None else tuple(classes))
 
     def source(split: str | None) -> Source | None:

@@ -135,12 +135,17 @@ def inspect_dataset(
         pictures=len(looks),
         empty=sum(not len(look.objects["labels"]) for look in looks),
         objects=np.bincount(labels[~ignore], minlength=len(dataset.classes)),
-        ignored=np.bincount(labels[ignore], minlength=len(dataset.classes)),
-        areas=np.concatenate([np.zeros(0, np.float32), *(look.objects["area"] for look in looks)]),
+        ignored=np.bincount(labels[ignore & (labels >= 0)], minlength=len(dataset.classes)),
+        areas=np.concatenate([np.zeros(0, np.float32), *(_areas(look.objects) for look in looks)]),
         problems=problems,
         notes=[*_notes(dataset, looks, max_objects), *_repeated(looks)],
         digests={look.file: look.digest for look in looks},
     )
+
+
+def _areas(objects: Objects) -> NDArray[np.float32]:
+    boxes = objects["boxes"]
+    return np.asarray(objects.get("area", (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)), np.float32)
 
 
 def _look(dataset: Dataset, index: int) -> _Look | UserError:

@@ -51,7 +51,10 @@ def read_voc(root: str | Path, split: str, classes: Sequence[str] | None = None,
     images = _images(root)
     pictures: list[Picture] = []
     objects: list[_Object] = []
-    for image_id, (file, tree) in enumerate(_trees(root, _stems(root, split))):
+    stems = _stems(root, split)
+    if not stems:
+        complain([f"{root}/ImageSets/Main/{split}.txt: lists no picture: fill it, or choose another split"])
+    for image_id, (file, tree) in enumerate(_trees(root, stems)):
         picture = _picture(image_id, file, tree, images)
         if picture is not None:
             objects += _objects(len(pictures), file, tree, names)

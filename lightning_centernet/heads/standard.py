@@ -89,20 +89,14 @@ def standard_heads(
         >>> heads["wh"].weight
         0.05
     """
-    if not isinstance(channels, Mapping):
-        raise UserError(f"heads={channels!r}: must map names to channels, such as {{'hm': 80, 'wh': 2, 'reg': 2}}")
+    _check_names(channels, weights or {})
     shared = {"rotation_average": rotation_average, "focal": focal, "clamp": clamp}
-    for name in weights or {}:
-        if name not in channels:
-            raise UserError(f"a weight is given for head `{name}`, which is not among {', '.join(channels)}: remove it")
     names = [name for name in STANDARD if name in channels] + [name for name in channels if name not in STANDARD]
     heads = {}
     for name in names:
         spec = channels[name]
-        if isinstance(spec, Head):
-            heads[name] = spec
-        else:
-            heads[name] = _build(name, dict(spec) if isinstance(spec, Mapping) else {"channels": spec}, shared, classes)
+        options = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
+        heads[name] = spec if isinstance(spec, Head) else _build(name, options, shared, classes)
         if weights and name in weights:
             heads[name] = replace(heads[name], weight=weights[name])
     _check(heads, classes)
@@ -120,6 +114,14 @@ def head_specs(heads: Mapping[str, Head]) -> dict[str, dict[str, Any]] | None:
         if name not in STANDARD:
             specs[name]["kind"] = "regression"
     return specs
+
+
+def _check_names(channels: Mapping[str, HeadSpec], weights: Mapping[str, float]) -> None:
+    if not isinstance(channels, Mapping):
+        raise UserError(f"heads={channels!r}: must map names to channels, such as {{'hm': 80, 'wh': 2, 'reg': 2}}")
+    for name in weights:
+        if name not in channels:
+            raise UserError(f"a weight is given for head `{name}`, which is not among {', '.join(channels)}: remove it")
 
 
 def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classes: int | None) -> Head:

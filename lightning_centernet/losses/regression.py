@@ -36,7 +36,7 @@ def regression_loss(
     total = _elementwise(prediction, target, weight, loss).sum()
     if average == "slots":
         return total / max(prediction.numel(), 1)
-    count = weight.amax(-1).sum() if average == "objects" else weight.sum()
+    count = weight.amax(-1 if prediction.ndim == 3 else 1).sum() if average == "objects" else weight.sum()
     return total / (count + EPSILON)
 
 

@@ -42,7 +42,7 @@ class Network(nn.Module):
         self.backbone, self.stride, self.multiple = backbone, features.stride, max(multiple, features.stride)
         check_own_heads(features, heads)
         self.stacks = nn.ModuleList(
-            nn.ModuleDict({name: head_network(channels, head, head_width) for name, head in heads.items()})
+            nn.ModuleDict({name: HeadLayers(channels, head, head_width) for name, head in heads.items()})
             for channels in features.channels
         )
         # Convolutions are faster in this layout, on GPUs in half precision and on CPUs; no value changes.
@@ -65,12 +65,25 @@ class Network(nn.Module):
         return [{name: layers(stack) for name, layers in own.items()} for own, stack in zip(heads, stacks, strict=True)]
 
 
-def head_network(channels: int, head: Head, width: int) -> nn.Sequential:
-    """Build the layers of one head: a 3 x 3 convolution, and a 1 x 1 one that starts near the head's bias."""
-    last = nn.Conv2d(width, head.channels, 1)
-    nn.init.normal_(last.weight, std=0.001)
-    nn.init.constant_(cast("Tensor", last.bias), head.bias)
-    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), last)
+class HeadLayers(nn.Sequential):
+    """The layers of one head: a 3 x 3 convolution, and a 1 x 1 one that starts near the head's bias.
+
+    The last one computes in its parameters' own type also under autocast: in half precision the neighbours of a peak
+    would often equal it, and a size of 20 cells would be an eighth of a cell off.
+    """
+
+    def __init__(self, channels: int, head: Head, width: int) -> None:
+        last = nn.Conv2d(width, head.channels, 1)
+        nn.init.normal_(last.weight, std=0.001)
+        nn.init.constant_(cast("Tensor", last.bias), head.bias)
+        super().__init__(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, h, w) features to (B, channels, h, w) raw logits."""
+        convolution, activation, last = self
+        hidden = activation(convolution(features))
+        with torch.autocast(features.device.type, enabled=False):
+            return cast("Tensor", last(hidden.to(last.weight.dtype)))
 
 
 def check_size(size: tuple[int, int], multiple: int) -> None:

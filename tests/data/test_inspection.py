@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lightning_centernet.data import DetectionData, coco_data, inspect_data, inspect_dataset, read_coco, voc_data
 from lightning_centernet.data.problems import collect_problems, complain
+from lightning_centernet.data.sample import Sample
 from lightning_centernet.errors import UserError
 from tests.fakes import PICTURES, coco_content, fake_pictures, write_coco, write_voc
 
@@ -141,3 +142,27 @@ def test_complaints_raise_unless_they_are_collected() -> None:
     assert problems == ["one", "two", "three", "the end"]
     with pytest.raises(UserError, match=r"^one$"):
         complain(["one"])
+
+
+class Bare:
+    """A user's data set: no areas, and a region where every class is ignored."""
+
+    classes, category_ids = ("thing",), (1,)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        objects = {
+            "boxes": np.array([[1, 2, 11, 7], [0, 0, 5, 5]], np.float32),
+            "labels": np.array([0, -1]),
+            "ignore": np.array([False, True]),
+        }
+        return Sample(np.zeros((20, 30, 3), np.uint8), objects, index, "bare")
+
+
+def test_bare_data_set() -> None:
+    report = inspect_dataset(Bare())
+    assert report.areas.tolist() == [50, 25]
+    assert report.objects.tolist() == [1]
+    assert report.ignored.tolist() == [0]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import VOCDetection
 
-from lightning_centernet.data import read_voc
+from lightning_centernet.data import read_voc, voc_data
 from lightning_centernet.errors import UserError
 from tests.fakes import CLASSES, PICTURES, FakeObject, write_voc
 
@@ -174,3 +174,16 @@ def test_pixels_of_an_object(root: Path) -> None:
     sample = read_voc(root, "train")[0]
     x1, y1, x2, y2 = sample.annotations["boxes"][1].astype(int)
     assert np.unique(sample.image[y1:y2, x1:x2].reshape(-1, 3), axis=0).tolist() == [[250, 40, 10]]
+
+
+def test_test_list_is_optional(root: Path) -> None:
+    (root / "ImageSets/Main/test.txt").write_text((root / "ImageSets/Main/train.txt").read_text())
+    assert "test" in voc_data(root).sources
+    (root / "ImageSets/Main/test.txt").unlink()
+    assert set(voc_data(root).sources) == {"train", "val"}
+
+
+def test_empty_list_is_named(root: Path) -> None:
+    (root / "ImageSets/Main/train.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"train\.txt: lists no picture"):
+        read_voc(root, "train")

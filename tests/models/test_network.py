@@ -99,6 +99,14 @@ class TestNetwork:
         sum(output.sum() for stack in net(torch.randn(2, 3, 32, 48)) for output in stack.values()).backward()
         assert all(parameter.grad is not None for parameter in net.parameters())
 
+    def test_outputs_are_not_rounded_under_autocast(self):
+        model = network(Gives())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model.stacks[0]["hm"][0](torch.rand(1, 5, 8, 12)).dtype == torch.bfloat16
+            outputs = model(torch.rand(1, 3, 32, 48))[0]
+        assert all(output.dtype == torch.float32 for output in outputs.values())
+        assert any((output != output.bfloat16()).any() for output in outputs.values())
+
     def test_half_precision_backbone(self):
         assert network(Gives().to(torch.bfloat16)).stride == 4
 

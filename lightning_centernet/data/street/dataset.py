@@ -81,7 +81,7 @@ def street_data(
     test_size: int = 100,
     *,
     image_size: Sequence[int] | None = None,
-    input_size: Sequence[int] = (192, 320),
+    input_size: Sequence[int] = (160, 256),
     seed: int = 0,
     **common: Any,
 ) -> DetectionData:

@@ -23,8 +23,8 @@ _TROUSERS: tuple[Colour, ...] = ((0.12, 0.15, 0.28), (0.10, 0.10, 0.11), (0.40, 
 _SKINS: tuple[Colour, ...] = ((0.90, 0.72, 0.60), (0.75, 0.55, 0.42), (0.50, 0.34, 0.25), (0.32, 0.21, 0.16))
 _HAIRS: tuple[Colour, ...] = ((0.10, 0.07, 0.05), (0.30, 0.20, 0.12), (0.65, 0.52, 0.30), (0.55, 0.54, 0.53))
 _SHARES = {"vehicle": 0.42, "pedestrian": 0.36, "cyclist": 0.22}
-_DEPTHS = {"vehicle": (6.0, 17.0), "pedestrian": (4.5, 10.5), "cyclist": (4.5, 10.5)}  # metres, nearest and farthest
-_NUMBERS = (4, 9, 18, 22, 18, 13, 8, 5, 3)  # how often 0, 1, 2, ... actors are wanted, in percent
+_DEPTHS = {"vehicle": (8.0, 26.0), "pedestrian": (6.0, 15.0), "cyclist": (6.0, 15.0)}  # metres, nearest and farthest
+_NUMBERS = (3, 3, 7, 12, 16, 18, 16, 13, 12)  # how often 0, 1, 2, ... actors are wanted, in percent
 _ATTEMPTS = 80
 
 
