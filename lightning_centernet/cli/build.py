@@ -113,11 +113,19 @@ def build_trainer(config: DictConfig) -> Trainer:
     callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
     unwanted = _unwanted_callbacks(config, logged=bool(loggers))
     callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)] + [LogEveryEpoch()]
+    _validate_at_least_once(config)
     make: Callable[..., Trainer] = instantiate(config.trainer, _partial_=True, _convert_="all")
     try:
         return make(logger=loggers or False, callbacks=callbacks)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+
+
+def _validate_at_least_once(config: DictConfig) -> None:
+    """Shorten the pause between validations to the training: without one there is no best checkpoint."""
+    epochs, pause = config.trainer.max_epochs, config.trainer.check_val_every_n_epoch
+    if epochs and pause and 0 < epochs < pause:
+        config.trainer.check_val_every_n_epoch = epochs
 
 
 def _unwanted_callbacks(config: DictConfig, *, logged: bool) -> tuple[type[Callback], ...]:

@@ -16,7 +16,7 @@ from lightning_centernet._conf import NAME
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
 CHOICES = [f"{file.parent}={file.stem}" for file in FILES if file.parent != Path() and file.parts[0] != "hydra"]
-LONG = {"config.yaml", "trainer/default.yaml"}  # they list everything
+LONG = {"config.yaml", "trainer/default.yaml", "data/street.yaml"}  # they list everything
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -172,8 +172,9 @@ def test_voc(tmp_path: Path) -> None:
     (batch,) = data.test_dataloader()
     assert batch["ground_truth"]["mask"].sum(1).tolist() == [0, 2]
     assert voc_data(tmp_path, classes=["dog", "cat", "bird"], **SMALL).classes == ("dog", "cat", "bird")
+    (tmp_path / "ImageSets/Main/test.txt").unlink()
     with pytest.raises(UserError, match="no test data set"):
-        voc_data(tmp_path, test_split=None, **SMALL).test_dataloader()
+        voc_data(tmp_path, **SMALL).test_dataloader()
 
 
 def test_validation_file_of_other_categories(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_nothing_to_learn(tmp_path: Path) -> None:
 def test_empty_data_set(tmp_path: Path) -> None:
     file, images = write_coco(tmp_path, (), coco_content(()))
     images.mkdir()
-    with pytest.raises(UserError, match="the train data set is empty"):
+    with pytest.raises(UserError, match="its list 'images' is empty"):
         DetectionData(lambda: read_coco(file, images), **SMALL).train_dataloader()
 
 
