@@ -20,6 +20,7 @@ from lightning_centernet.checkpoints import read_checkpoint, stored_arguments
 from lightning_centernet.decoding import decode, to_image
 from lightning_centernet.errors import UserError
 from lightning_centernet.generic_loss import GenericLoss
+from lightning_centernet.geometry.size import as_input_size
 from lightning_centernet.heads import Head, HeadSpec, head_specs, standard_heads
 from lightning_centernet.metrics import DetectionMetrics
 from lightning_centernet.models import Network, PyramidBackbone
@@ -91,7 +92,7 @@ class CenterNet(LightningModule):
         self.category_ids = tuple(category_ids or range(1, len(self.classes) + 1))
         if len(self.category_ids) != len(self.classes):
             raise UserError(f"there are {len(self.category_ids)} category_ids for {len(self.classes)} classes")
-        self.input_size, self.mean, self.std = _as_size(input_size), tuple(mean), tuple(std)
+        self.input_size, self.mean, self.std = as_input_size(input_size), tuple(mean), tuple(std)
         self.max_detections = max_detections
         self.optimizer, self.scheduler = optimizer, scheduler
         body = _as_module(backbone, self.input_size)
@@ -260,13 +261,6 @@ class CenterNet(LightningModule):
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
             metric.reset()
-
-
-def _as_size(size: Any) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, Sequence) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise UserError(f"input_size={size}: must be a height and a width in pixels, such as (512, 512)")
-    return sides
 
 
 def _as_module(backbone: Any, input_size: tuple[int, int]) -> nn.Module:

@@ -14,8 +14,8 @@ from torch import Tensor
 from lightning_centernet.data.augmentation import Augmentation, whole_extent
 from lightning_centernet.data.color import mean_gray
 from lightning_centernet.data.sample import Sample
-from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.affine import similarity, transform_boxes
+from lightning_centernet.geometry.size import as_input_size
 
 
 class Transform:
@@ -33,10 +33,7 @@ class Transform:
     """
 
     def __init__(self, input_size: Sequence[int], augmentation: Augmentation | None = None) -> None:
-        sides = list(input_size) if isinstance(input_size, Sequence) else []
-        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-            raise UserError(f"input_size={input_size}: must be a height and a width in pixels, such as [512, 512]")
-        self.input_size: tuple[int, int] = (sides[0], sides[1])
+        self.input_size = as_input_size(input_size)
         self.augmentation = augmentation
 
     def __call__(self, sample: Sample, generator: np.random.Generator | None = None) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from lightning_centernet.types import Batch, Detections, Tensors
 class Regression(Head):
     """Regress `channels` numbers at the centre of each object.
 
-    The batch holds `<name>` (B, M, channels)
-    and `<name>_mask`, of the same shape or (B, M); `reg_mask` serves all heads, as in CenterNet's batches.
+    The batch holds `<name>` (B, M, channels) and `<name>_mask`, of the same shape or (B, M); `reg_mask` serves all
+    heads, as in CenterNet's batches.
 
     Attributes:
         loss: the elementwise loss.
