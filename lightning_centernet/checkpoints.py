@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.heads import Head, standard_heads
 
 FACTORIES = ("optimizer", "scheduler", "metrics")  # arguments that are functions; a checkpoint never holds them
+SCHEDULE_LENGTHS = ("total_steps", "_schedule_phases", "T_max")  # of OneCycleLR and CosineAnnealingLR
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -48,6 +51,45 @@ def stored_arguments(checkpoint: dict[str, Any], model: type) -> dict[str, Any]:
     if isinstance(arguments.get("backbone"), dict):
         arguments["backbone"] = arguments["backbone"] | {"pretrained": False}
     return arguments
+
+
+def refuse_another_model(stored: Mapping[str, Any], own: Mapping[str, Any], heads: Mapping[str, Head]) -> None:
+    """Make sure that a checkpoint's weights are those of the model.
+
+    Args:
+        stored: the checkpoint's arguments of the model, as `stored_arguments` gives them.
+        own: the model's.
+        heads: the model's, for they may be made by hand.
+
+    Raises:
+        UserError: the heads, classes, backbone or head width differ.
+    """
+    for name, theirs, ours in (
+        ("heads", _channels(standard_heads(stored.get("heads") or {})), _channels(heads)),
+        ("classes", stored.get("classes"), own["classes"]),
+        ("backbone", _without_weights(stored.get("backbone")), _without_weights(own["backbone"])),
+        ("head_width", stored.get("head_width"), own["head_width"]),
+    ):
+        if theirs and ours and theirs != ours:
+            raise UserError(
+                f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
+                f"start from its weights alone (init_from=...)"
+            )
+
+
+def forget_lengths(schedules: Iterable[dict[str, Any]]) -> None:
+    """Let schedules of the learning rate be as long as the run that goes on, not as the one that stopped."""
+    for schedule in schedules:
+        for length in SCHEDULE_LENGTHS:
+            schedule.pop(length, None)
+
+
+def _without_weights(backbone: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if backbone is None else {name: value for name, value in backbone.items() if name != "pretrained"}
+
+
+def _channels(heads: Mapping[str, Head]) -> dict[str, int]:
+    return {name: head.channels for name, head in heads.items()}
 
 
 def _is_plain(value: Any) -> bool:

@@ -16,23 +16,23 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
-from lightning_centernet.checkpoints import read_checkpoint, stored_arguments
-from lightning_centernet.decoding import decode, to_image
+from lightning_centernet.checkpoints import forget_lengths, read_checkpoint, refuse_another_model, stored_arguments
+from lightning_centernet.decoding import decode
 from lightning_centernet.errors import UserError
+from lightning_centernet.evaluation import ground_truth, per_image
 from lightning_centernet.generic_loss import GenericLoss
 from lightning_centernet.geometry.size import as_input_size
-from lightning_centernet.heads import Head, HeadSpec, head_specs, standard_heads
+from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
 from lightning_centernet.metrics import DetectionMetrics
-from lightning_centernet.models import Network, PyramidBackbone
+from lightning_centernet.models import Network, make_backbone
 from lightning_centernet.preparation import denormalize, prepare
-from lightning_centernet.types import Batch, Detections, Outputs, Tensors
+from lightning_centernet.types import Batch, Outputs, Tensors
 
 OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory: TypeAlias = Callable[..., LRScheduler]
 MetricFactory: TypeAlias = Callable[[Sequence[str]], Metric]
 
 ADAM = partial(Adam, lr=1.25e-4)  # for 32 images a step, as in the originals
-SCHEDULE_LENGTHS = ("total_steps", "_schedule_phases", "T_max")  # of OneCycleLR and CosineAnnealingLR
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of timm's models
 
 
@@ -95,7 +95,7 @@ class CenterNet(LightningModule):
         self.input_size, self.mean, self.std = as_input_size(input_size), tuple(mean), tuple(std)
         self.max_detections = max_detections
         self.optimizer, self.scheduler = optimizer, scheduler
-        body = _as_module(backbone, self.input_size)
+        body = make_backbone(backbone, self.input_size)
         self.network = Network(body, self.heads, head_width=head_width, input_size=self.input_size)
         self.stride = self.network.stride
         self.criterion = GenericLoss(self.heads)
@@ -142,7 +142,7 @@ class CenterNet(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensors]:
         """Detect objects; one dict an image, boxes in original pixels, or in the input's if there is no `transform`."""
         detections = decode(self(batch["image"])[-1], self.heads, self.max_detections)
-        return self._per_image(detections, batch)
+        return per_image(detections, batch, self.stride)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics as `val/...`."""
@@ -201,22 +201,9 @@ class CenterNet(LightningModule):
         Raises:
             UserError: the checkpoint's heads, classes, backbone or head width differ from the model's.
         """
-        stored = stored_arguments(checkpoint, type(self))
-        heads = stored.get("heads")
-        for name, theirs, ours in (
-            ("heads", heads and _channels(standard_heads(heads)), _channels(self.heads)),
-            ("classes", stored.get("classes"), list(self.classes)),
-            ("backbone", _without_weights(stored.get("backbone")), _without_weights(self.hparams["backbone"])),
-            ("head_width", stored.get("head_width"), self.hparams["head_width"]),
-        ):
-            if theirs and ours and theirs != ours:
-                raise UserError(
-                    f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
-                    f"start from its weights alone (init_from=...)"
-                )
-        for schedule in checkpoint.get("lr_schedulers", ()):
-            for length in SCHEDULE_LENGTHS:  # of the run that stopped; this one may be longer
-                schedule.pop(length, None)
+        own = {**self.hparams, "classes": list(self.classes)}
+        refuse_another_model(stored_arguments(checkpoint, type(self)), own, self.heads)
+        forget_lengths(checkpoint.get("lr_schedulers", ()))
 
     def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any], head_width: int) -> dict[str, Any]:
         return {
@@ -237,14 +224,8 @@ class CenterNet(LightningModule):
         self._log(stage, loss_stats, batch)
         detections = decode(stacks[-1], self.heads, self.max_detections) if "hm" in self.heads else {}
         if "ground_truth" in batch and "boxes" in detections:
-            self.metrics[stage].update(self._per_image(detections, batch), _targets(batch))  # type: ignore[operator]
+            self.metrics[stage].update(per_image(detections, batch, self.stride), ground_truth(batch))  # type: ignore[operator]
         return {"outputs": stacks[-1], "detections": detections}
-
-    def _per_image(self, detections: Detections, batch: Batch) -> list[Tensors]:
-        fields = to_image(detections, batch.get("transform"), self.stride)
-        if "image_id" in batch:
-            fields = fields | {"image_id": batch["image_id"]}
-        return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image"]))]
 
     def _log(self, stage: str, loss_stats: Tensors, batch: Batch) -> None:
         values = {f"{stage}/{name}": value.detach() for name, value in loss_stats.items()}
@@ -261,33 +242,3 @@ class CenterNet(LightningModule):
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
             metric.reset()
-
-
-def _as_module(backbone: Any, input_size: tuple[int, int]) -> nn.Module:
-    if isinstance(backbone, nn.Module):
-        return backbone
-    if not isinstance(backbone, Mapping):
-        raise UserError(f"backbone={backbone!r}: must be a module, or a mapping such as {{'name': 'resnet18'}}")
-    allowed = {"name", "pretrained", "neck_channels"}
-    unknown = sorted(set(backbone) - allowed)
-    if unknown:
-        raise UserError(f"backbone: unknown option {', '.join(unknown)}; it takes {', '.join(sorted(allowed))}")
-    return PyramidBackbone(**backbone, input_size=input_size)
-
-
-def _without_weights(backbone: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if backbone is None else {name: value for name, value in backbone.items() if name != "pretrained"}
-
-
-def _channels(heads: Mapping[str, Head]) -> dict[str, int]:
-    return {name: head.channels for name, head in heads.items()}
-
-
-def _targets(batch: Batch) -> list[Tensors]:
-    truth = batch["ground_truth"]
-    used = truth["mask"]
-    fields = {name: values for name, values in truth.items() if name != "mask"}
-    return [
-        {name: values[i][used[i]] for name, values in fields.items()} | {"image_id": batch["image_id"][i]}
-        for i in range(len(used))
-    ]

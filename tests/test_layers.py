@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import those that it names, and itself. Everybody may import `errors` and `types`.
 FREE = {"errors", "types"}
-CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation"}
+CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation", "evaluation"}
 ROOMS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -24,10 +24,11 @@ ROOMS: dict[str, set[str]] = {
     "encoding": {"heads"},
     "generic_loss": {"geometry", "heads"},
     "decoding": {"geometry", "heads"},
+    "evaluation": {"decoding"},
     "models": {"heads"},
     "preparation": {"encoding", "heads"},
     "testing": {"encoding", "heads"},
-    "checkpoints": set(),
+    "checkpoints": {"heads"},
     "metrics": set(),
     "results": set(),
     "draw": set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -64,6 +65,23 @@ class PyramidBackbone(nn.Module):
             raise RuntimeError("a pyramid has at least one level")
         size = (image.shape[2] // self.stride, image.shape[3] // self.stride)
         return merged if merged.shape[-2:] == size else F.interpolate(merged, size=size, mode="bilinear")
+
+
+def make_backbone(backbone: Any, input_size: tuple[int, int]) -> nn.Module:
+    """Take a module as it is, and a mapping for the arguments of `PyramidBackbone`.
+
+    Raises:
+        UserError: it is neither, or names an option that there is not.
+    """
+    if isinstance(backbone, nn.Module):
+        return backbone
+    if not isinstance(backbone, Mapping):
+        raise UserError(f"backbone={backbone!r}: must be a module, or a mapping such as {{'name': 'resnet18'}}")
+    allowed = {"name", "pretrained", "neck_channels"}
+    unknown = sorted(set(backbone) - allowed)
+    if unknown:
+        raise UserError(f"backbone: unknown option {', '.join(unknown)}; it takes {', '.join(sorted(allowed))}")
+    return PyramidBackbone(**backbone, input_size=input_size)
 
 
 def _convolution(channels: int) -> nn.Sequential:
