@@ -1,19 +1,93 @@
-"""Losses as pure functions: raw logits in, a float32 scalar out, always attached to the graph."""
+"""Losses: pure functions that compute in full precision and stay attached to the graph, and modules of them."""
 
 from lightning_centernet.losses.attribute import attribute_loss
+from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
+from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
 from lightning_centernet.losses.depth import depth_from_logits
+from lightning_centernet.losses.elementwise import (
+    balanced_l1_loss,
+    huber_loss,
+    l1_loss,
+    l2_loss,
+    normalized_l1_loss,
+    smooth_l1_loss,
+    wing_loss,
+)
 from lightning_centernet.losses.focal import dense_focal_loss, sparse_focal_loss
+from lightning_centernet.losses.keypoints import COCO_SIGMAS, oks_loss
+from lightning_centernet.losses.modules import (
+    BalancedL1Loss,
+    BinaryCrossEntropyLoss,
+    CIoULoss,
+    DIoULoss,
+    GIoULoss,
+    HuberLoss,
+    IoULoss,
+    L1Loss,
+    L2Loss,
+    LaplaceLoss,
+    NormalizedL1Loss,
+    OKSLoss,
+    QualityFocalLoss,
+    SinCosLoss,
+    SmoothL1Loss,
+    WeightedLoss,
+    WingLoss,
+)
+from lightning_centernet.losses.named import BoxLoss, box_loss, elementwise
 from lightning_centernet.losses.regression import Average, Elementwise, regression_loss
-from lightning_centernet.losses.rotation import RotationAverage, rotation_loss
+from lightning_centernet.losses.rotation import RotationAverage, rotation_loss, sin_cos_loss
+from lightning_centernet.losses.uncertainty import laplace_loss
+from lightning_centernet.losses.weighting import Reduction, reduce_loss, weighted
 
 __all__ = [
+    "COCO_SIGMAS",
     "Average",
+    "BalancedL1Loss",
+    "BinaryCrossEntropyLoss",
+    "BoxLoss",
+    "CIoULoss",
+    "DIoULoss",
     "Elementwise",
+    "GIoULoss",
+    "HuberLoss",
+    "IoULoss",
+    "L1Loss",
+    "L2Loss",
+    "LaplaceLoss",
+    "NormalizedL1Loss",
+    "OKSLoss",
+    "QualityFocalLoss",
+    "Reduction",
     "RotationAverage",
+    "SinCosLoss",
+    "SmoothL1Loss",
+    "WeightedLoss",
+    "WingLoss",
     "attribute_loss",
+    "balanced_l1_loss",
+    "binary_cross_entropy_loss",
+    "box_loss",
+    "ciou_loss",
     "dense_focal_loss",
     "depth_from_logits",
+    "diou_loss",
+    "elementwise",
+    "giou_loss",
+    "huber_loss",
+    "iou_loss",
+    "l1_loss",
+    "l2_loss",
+    "laplace_loss",
+    "normalized_l1_loss",
+    "oks_loss",
+    "quality_focal_loss",
+    "reduce_loss",
     "regression_loss",
     "rotation_loss",
+    "sin_cos_loss",
+    "smooth_l1_loss",
     "sparse_focal_loss",
+    "weighted",
+    "wing_loss",
 ]

@@ -1,4 +1,4 @@
-"""Loss of the observation angle in two overlapping bins (Mousavian et al. 2017; CenterNet's 8 channels)."""
+"""Losses of an angle: in two overlapping bins (Mousavian et al. 2017; CenterNet's 8 channels), or plain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
+
+from lightning_centernet.losses.weighting import weighted
 
 RotationAverage: TypeAlias = Literal["labelled", "slots"]
 
@@ -36,6 +38,21 @@ def rotation_loss(
     angle = residuals.float()
     distance = _smooth_l1(sine, torch.sin(angle)) + _smooth_l1(cosine, torch.cos(angle))
     return (_mean(cross_entropy, counted) + _mean(distance, inside)).sum()
+
+
+@weighted
+def sin_cos_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Add the L1 losses of the sine and the cosine of an angle (CenterPoint, Yin et al. 2021).
+
+    Args:
+        prediction: (..., 2), sine and cosine.
+        target: (...), radians.
+
+    Returns:
+        (...).
+    """
+    angle = target.to(prediction.dtype)
+    return (prediction - torch.stack([angle.sin(), angle.cos()], dim=-1)).abs().sum(-1)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

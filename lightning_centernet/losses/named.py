@@ -1,0 +1,116 @@
+"""Losses that a config names: `l1`, or with options `{name: smooth_l1, beta: 0.5}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor
+
+from lightning_centernet.errors import UserError
+from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
+from lightning_centernet.losses.elementwise import (
+    balanced_l1_loss,
+    huber_loss,
+    l1_loss,
+    l2_loss,
+    normalized_l1_loss,
+    smooth_l1_loss,
+    wing_loss,
+)
+from lightning_centernet.losses.options import Value, complete_options, did_you_mean
+
+Spec: TypeAlias = "str | Mapping[str, Any] | Named"
+Table: TypeAlias = Mapping[str, Callable[..., Tensor]]
+
+ELEMENTWISE: Table = MappingProxyType(
+    {
+        "l1": l1_loss,
+        "smooth_l1": smooth_l1_loss,
+        "l2": l2_loss,
+        "mse": l2_loss,  # another name of it
+        "huber": huber_loss,
+        "balanced_l1": balanced_l1_loss,
+        "wing": wing_loss,
+        "normalized_l1": normalized_l1_loss,
+    }
+)
+BOXES: Table = MappingProxyType({"iou": iou_loss, "giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
+
+
+@dataclass(frozen=True)
+class Named:
+    """A loss of a table and all its options; losses that are the same are equal and have the same hash.
+
+    Attributes:
+        name: in the table; of several names for one loss the first.
+        options: those that differ from the defaults may be given, all are held, in the order of the function.
+    """
+
+    name: str
+    options: tuple[tuple[str, Value], ...] = ()
+    table: ClassVar[Table] = {}
+
+    def __post_init__(self) -> None:
+        """Check the name and the options, and complete these.
+
+        Raises:
+            UserError: naming the loss, the option, its value, and what is allowed.
+        """
+        if self.name not in self.table:
+            raise UserError(
+                f"unknown loss `{self.name}`{did_you_mean(self.name, self.table)}: it can be {', '.join(self.table)}"
+            )
+        function = self.table[self.name]
+        options = complete_options(self.name, function, dict(self.options))
+        object.__setattr__(self, "name", next(name for name, each in self.table.items() if each is function))
+        object.__setattr__(self, "options", tuple(options.items()))
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss without reducing it."""
+        return self.table[self.name](prediction, target, reduction="none", **dict(self.options))
+
+
+@dataclass(frozen=True)
+class Elementwise(Named):
+    """A loss that compares number with number: (..., D) and (..., D) give (..., D)."""
+
+    table: ClassVar[Table] = ELEMENTWISE
+
+
+@dataclass(frozen=True)
+class BoxLoss(Named):
+    """A loss of the overlap of boxes x1 y1 x2 y2: (..., 4) and (..., 4) give (...)."""
+
+    table: ClassVar[Table] = BOXES
+
+
+def elementwise(spec: Spec) -> Elementwise:
+    """Build the elementwise loss that a config asks for.
+
+    Args:
+        spec: its name, or a mapping of `name` and its options.
+
+    Raises:
+        UserError: there is no such loss or option, or the option does not allow the value.
+
+    Example:
+        >>> elementwise({"name": "smooth_l1", "beta": 0.5})
+        Elementwise(name='smooth_l1', options=(('beta', 0.5),))
+    """
+    return spec if isinstance(spec, Elementwise) else Elementwise(*_read(spec))
+
+
+def box_loss(spec: Spec) -> BoxLoss:
+    """Build the loss of boxes that a config asks for, as `elementwise` does."""
+    return spec if isinstance(spec, BoxLoss) else BoxLoss(*_read(spec))
+
+
+def _read(spec: Spec) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    if isinstance(spec, str):
+        return spec, ()
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise UserError(f"loss={spec!r} must be a name such as l1, or a mapping such as {{name: smooth_l1, beta: 0.5}}")
+    return spec["name"], tuple((option, value) for option, value in spec.items() if option != "name")

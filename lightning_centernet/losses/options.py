@@ -1,0 +1,63 @@
+"""The options of a loss: what there is, and whether a value will do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+from lightning_centernet.errors import UserError
+
+Value: TypeAlias = "float | str | tuple[float, ...]"
+
+
+def complete_options(name: str, function: Callable[..., Tensor], given: Mapping[str, Any]) -> dict[str, Value]:
+    """Check options, and add the defaults of the others.
+
+    Args:
+        name: of the loss, for messages.
+        function: the loss; its options are those of its keyword-only arguments that have a default which is not None.
+        given: some of the options.
+
+    Returns:
+        All options in the function's order; numbers are floats, lists of them are tuples.
+
+    Raises:
+        UserError: naming the loss, the option, its value, and what is allowed.
+    """
+    parameters, kinds = signature(function).parameters.values(), get_type_hints(function)
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default not in (None, p.empty)}
+    for option, value in given.items():
+        if option not in options:
+            takes = f"it takes {', '.join(options)}" if options else "it takes none"
+            raise UserError(f"loss `{name}` has no option `{option}`{did_you_mean(option, options)}: {takes}")
+        options[option] = _checked(f"loss `{name}`: {option}={value!r}", value, kinds[option])
+    return options
+
+
+def did_you_mean(name: object, names: Collection[str]) -> str:
+    """Ask about the nearest right name, if there is one."""
+    near = get_close_matches(str(name), names, n=1)
+    return f", did you mean `{near[0]}`?" if near else ""
+
+
+def _checked(given: str, value: Any, kind: Any) -> Value:
+    if kind is float:
+        if not _is_positive(value):
+            raise UserError(f"{given} must be a number above 0")
+        return float(value)
+    if get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence) or not all(map(_is_positive, value)):
+            raise UserError(f"{given} must be a list of numbers above 0")
+        return tuple(map(float, value))
+    if value not in get_args(kind):
+        raise UserError(f"{given} must be one of {', '.join(get_args(kind))}")
+    return str(value)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
