@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room may import those that it names, and itself. Everybody may import `errors` and `types`.
 FREE = {"errors", "types"}
-CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation", "evaluation"}
+CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation"}
 ROOMS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -22,7 +22,8 @@ ROOMS: dict[str, set[str]] = {
     "losses": set(),
     "heads": {"geometry", "losses"},
     "encoding": {"heads"},
-    "generic_loss": {"geometry", "heads"},
+    "generic_loss": {"geometry", "head_weights", "heads"},
+    "head_weights": set(),
     "decoding": {"geometry", "heads"},
     "evaluation": {"decoding"},
     "models": {"heads"},
@@ -33,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "results": set(),
     "draw": set(),
     "data": {"geometry"},
-    "module": {*CORE, "checkpoints", "metrics"},
+    "module": {*CORE, "checkpoints", "evaluation", "head_weights", "metrics"},
     "callbacks": {"draw"},
     "_conf": set(),
     "__init__": {"_conf"},
