@@ -41,13 +41,21 @@ def oks_loss(
         (...), between 0 and 1; 0 for objects without a visible joint.
 
     Raises:
-        UserError: the number of sigmas is not that of the joints.
+        UserError: the number of sigmas is not that of the joints, or the shapes do not fit.
     """
     prediction, target = matched(prediction, target)
+    if area.shape != prediction.shape[:-2]:
+        raise UserError(f"`area` must have the shape {tuple(prediction.shape[:-2])}, not {tuple(area.shape)}")
+    if visible is not None and visible.shape != prediction.shape[:-1]:
+        raise UserError(f"`visible` must have the shape {tuple(prediction.shape[:-1])}, not {tuple(visible.shape)}")
     if prediction.shape[-2] != len(sigmas):
         raise UserError(f"{prediction.shape[-2]} joints need as many sigmas, not {len(sigmas)}: set `sigmas`")
-    variance = _variances(sigmas, prediction.device, prediction.dtype)
-    scale = 2 * variance * area.to(prediction.dtype).clamp(min=SMALLEST_AREA).unsqueeze(-1)
+    make = _variances if torch.compiler.is_compiling() else _cached_variances  # a compiled graph holds constants itself
+    scale = (
+        2
+        * make(sigmas, prediction.device, prediction.dtype)
+        * area.to(prediction.dtype).clamp(min=SMALLEST_AREA).unsqueeze(-1)
+    )
     dissimilarity = -torch.expm1(-((prediction - target) ** 2).sum(-1) / scale)
     if visible is None:
         return dissimilarity.mean(-1)
@@ -55,7 +63,8 @@ def oks_loss(
     return (dissimilarity * weight).sum(-1) / weight.sum(-1).clamp(min=1)
 
 
-@cache
 def _variances(sigmas: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Make the tensor once, so that the host need not wait for its copy in every step."""
     return torch.tensor([(2 * sigma) ** 2 for sigma in sigmas], device=device, dtype=dtype)
+
+
+_cached_variances = cache(_variances)  # so that the host need not wait for a copy to the device in every step

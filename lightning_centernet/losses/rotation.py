@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from lightning_centernet.losses.weighting import weighted
+from lightning_centernet.losses.weighting import matched, weighted
 
 RotationAverage: TypeAlias = Literal["labelled", "slots"]
 
@@ -51,8 +51,8 @@ def sin_cos_loss(prediction: Tensor, target: Tensor) -> Tensor:
     Returns:
         (...).
     """
-    angle = target.to(prediction.dtype)
-    return (prediction - torch.stack([angle.sin(), angle.cos()], dim=-1)).abs().sum(-1)
+    prediction, wanted = matched(prediction, torch.stack([target.sin(), target.cos()], dim=-1))
+    return (prediction - wanted).abs().sum(-1)
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
