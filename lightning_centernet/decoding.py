@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.affine import compose, invert, transform_boxes, transform_points
 from lightning_centernet.geometry.gather import gather
+from lightning_centernet.geometry.peaks import highest_peaks
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output
 from lightning_centernet.types import Detections, Outputs
@@ -41,7 +41,7 @@ def decode(outputs: Outputs, heads: Mapping[str, HeadSpec], k: int = 100) -> Det
     index, detections = find_peaks(raw_output(outputs, heads["hm"]), k)
     for head in decoding_order(heads.values()):
         if head.at == "center" or head.provides:
-            detections |= head.decode(gather(raw_output(outputs, head).float(), index), detections)
+            detections |= head.decode(gather(raw_output(outputs, head), index).float(), detections)
     return detections
 
 
@@ -55,11 +55,8 @@ def find_peaks(heatmap: Tensor, k: int) -> tuple[Tensor, Detections]:
     Returns:
         (B, k) int64 cells as y * w + x; and the fields that the peaks alone give.
     """
-    heatmap = heatmap.float()
     cells, width = heatmap.shape[2] * heatmap.shape[3], heatmap.shape[3]
-    peaks = torch.where(F.max_pool2d(heatmap, 3, stride=1, padding=1) == heatmap, heatmap, -torch.inf)
-    logits, flat = peaks.flatten(1).topk(min(k, peaks[0].numel()))
-    logits, flat = (F.pad(t, (0, k - t.shape[1]), value=v) for t, v in ((logits, -torch.inf), (flat, 0)))
+    logits, flat = highest_peaks(heatmap, k)
     index = flat % cells
     position = torch.stack([index % width, index // width], dim=-1).float()
     detections = {"scores": logits.sigmoid(), "labels": flat // cells, "cells": position, "centers": position + 0.5}
