@@ -18,14 +18,14 @@ def highest_peaks(heatmap: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         Their logits (B, k) float32, and (B, k) int64, where they are as (c * h + y) * w + x. An image without so many
-        peaks has -inf in the slots left.
+        peaks has -inf and 0 in the slots left.
     """
     on_host = heatmap.device.type == "cpu" and not torch.compiler.is_compiling()
     values, cells = (_candidates_on_host if on_host else _candidates_on_device)(heatmap, k)
     chosen = _top(values, k)
     missing = (0, k - chosen.shape[1])
     logits = F.pad(values.gather(1, chosen).float(), missing, value=-torch.inf)
-    return logits, F.pad(cells.gather(1, chosen), missing)
+    return logits, F.pad(cells.gather(1, chosen), missing) * (logits > -torch.inf)
 
 
 def _candidates_on_device(heatmap: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ def found(logits, flat):
     """Bring the result of one image into the form of the search."""
     taken = logits > -torch.inf
     assert taken[: int(taken.sum())].all(), "empty slots come last"
+    assert (flat[~taken] == 0).all()
     return list(zip(logits[taken].tolist(), flat[taken].tolist(), strict=True))
 
 
@@ -75,8 +76,9 @@ def smooth(shape, seed=0):
 
 
 @pytest.mark.parametrize("make", [smooth, torch.zeros, lambda shape: torch.randn(shape).round()])
-def test_both_forms_agree_on_large_maps(make):
-    heatmap = make((2, 7, 40, 56))
+@pytest.mark.parametrize("channels", [1, 7])
+def test_both_forms_agree_on_large_maps(make, channels):
+    heatmap = make((2, channels, 40, 56))
     for layout in (torch.contiguous_format, torch.channels_last):
         laid = heatmap.contiguous(memory_format=layout)
         on_host = highest_peaks(laid, 100)
