@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from lightning_centernet.anomalies import Anomalies, OnAnomaly
+from lightning_centernet.batches import add_losses, batches_of, each_batch
 from lightning_centernet.checkpoints import forget_lengths, read_checkpoint, refuse_another_model, stored_arguments
 from lightning_centernet.decoding import decode
 from lightning_centernet.errors import UserError
@@ -57,6 +60,7 @@ class CenterNet(LightningModule):
         std: of each channel.
         head_width: channels inside a head.
         max_detections: peaks kept in each image.
+        on_anomaly: what a loss that is NaN or infinite does in training: `raise` or `skip`, see `Anomalies`.
 
     Raises:
         UserError: something does not fit together.
@@ -82,6 +86,7 @@ class CenterNet(LightningModule):
         std: Sequence[float] = IMAGENET_STD,
         head_width: int = 64,
         max_detections: int = 100,
+        on_anomaly: OnAnomaly = "raise",
     ) -> None:
         super().__init__()
         self.heads = standard_heads(heads, classes=len(classes) if classes else None)
@@ -100,6 +105,9 @@ class CenterNet(LightningModule):
         self.stride = self.network.stride
         self.criterion = GenericLoss(self.heads)
         self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
+        self.anomalies = Anomalies(on_anomaly)
+        self.loss_stats: Tensors = {}
+        self._logged = 0  # the last step that was
         self.save_hyperparameters(self._plain_arguments(backbone, head_width))
 
     def forward(self, image: Tensor) -> list[Outputs]:
@@ -109,23 +117,41 @@ class CenterNet(LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave what only the metrics need on the host, in float64 where it is so."""
-        kept = {
-            name: batch[name] for name in ("transform", "ground_truth") if isinstance(batch, dict) and name in batch
-        }
-        sent = {name: value for name, value in batch.items() if name not in kept} if kept else batch
-        moved = super().transfer_batch_to_device(sent, device, dataloader_idx)
-        return moved | kept if kept else moved
+        send = partial(super().transfer_batch_to_device, device=device, dataloader_idx=dataloader_idx)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        def transfer(batch: Any) -> Any:
+            names = {"transform", "ground_truth"} & batch.keys() if isinstance(batch, dict) else set()
+            kept = {name: batch[name] for name in names}
+            return send({name: batch[name] for name in batch if name not in kept}) | kept if kept else send(batch)
+
+        return each_batch(batch, transfer)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the images and encode the annotations, on the device."""
         heads = {} if self._trainer is not None and self.trainer.predicting else self.heads
-        return prepare(batch, heads, self.stride, self.mean, self.std)
+        return each_batch(batch, lambda one: prepare(one, heads, self.stride, self.mean, self.std))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss; log every entry of `loss_stats` as `train/...`."""
-        tot, loss_stats = self.criterion(self(batch["image"]), batch)
-        self._log("train", loss_stats, batch)
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss, and keep `loss_stats`.
+
+        Args:
+            batch: one; or a list or dict of batches of several data sets, whose losses are added.
+            batch_idx: of the epoch.
+        """
+        results = [self.criterion(self(one["image"]), one) for one in batches_of(batch)]
+        tot, stats = add_losses(results, list(self.heads))
+        self.loss_stats = {name: value.detach() for name, value in stats.items()}
         return torch.as_tensor(tot)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log every entry of `loss_stats` as `train/...`, in the steps that the trainer logs and at an epoch's end."""
+        step, interval = self.trainer.global_step, self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
+        if self.loss_stats and (step // interval != self._logged // interval or self.trainer.is_last_batch):
+            self._logged = step
+            size = sum(len(one["image"]) for one in batches_of(batch))
+            self.log_dict({f"train/{name}": value for name, value in self.loss_stats.items()}, batch_size=size)
+            # With prog_bar=True Lightning would read it from the device, and wait for that, after every single step.
+            self.trainer.progress_bar_metrics["train/tot"] = self.loss_stats["tot"].item()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensors]:
         """Log the loss as `val/...`, and take the detections into the metrics.
@@ -151,6 +177,14 @@ class CenterNet(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the metrics as `test/...`."""
         self._log_metrics("test")
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Watch the losses."""
+        return [self.anomalies]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make sure that no loss went wrong before a file is written."""
+        self.anomalies.read(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule."""
@@ -221,18 +255,13 @@ class CenterNet(LightningModule):
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
         stacks = self(batch["image"])
         _, loss_stats = self.criterion(stacks, batch)
-        self._log(stage, loss_stats, batch)
+        for name, value in loss_stats.items():
+            size = len(batch["image"])
+            self.log(f"{stage}/{name}", value.detach(), prog_bar=name == "tot", batch_size=size, sync_dist=True)
         detections = decode(stacks[-1], self.heads, self.max_detections) if "hm" in self.heads else {}
         if "ground_truth" in batch and "boxes" in detections:
             self.metrics[stage].update(per_image(detections, batch, self.stride), ground_truth(batch))  # type: ignore[operator]
         return {"outputs": stacks[-1], "detections": detections}
-
-    def _log(self, stage: str, loss_stats: Tensors, batch: Batch) -> None:
-        values = {f"{stage}/{name}": value.detach() for name, value in loss_stats.items()}
-        size, training = len(batch["image"]), stage == "train"
-        tot = f"{stage}/tot"
-        self.log(tot, values.pop(tot), prog_bar=True, batch_size=size, sync_dist=not training)
-        self.log_dict(values, batch_size=size, sync_dist=not training)
 
     def _log_metrics(self, stage: str) -> None:
         metric = self.metrics[stage]

@@ -113,15 +113,26 @@ def test_logged_values_are_those_of_the_loss():
 
 @pytest.mark.parametrize("stage", ["train", "val"])
 def test_logs_know_the_batch_and_are_reduced_over_ranks_in_validation(stage, monkeypatch):
-    calls = {}
-    model, batch = tiny_model(), fake_batch(DETECTION, batch_size=3)
+    calls, model = {}, tiny_model()
     monkeypatch.setattr(model, "log", lambda name, value, **options: calls.update({name: options}))
     monkeypatch.setattr(model, "log_dict", lambda values, **options: calls.update(dict.fromkeys(values, options)))
-    model.training_step(batch, 0) if stage == "train" else model.validation_step(batch, 0)
+    quiet_trainer().fit(model, FakeData(DETECTION, batch_size=3))
+    calls = {name: options for name, options in calls.items() if name.startswith(stage)}
     assert set(calls) == {f"{stage}/{name}" for name in ("tot", *DETECTION)}
     for options in calls.values():
         assert options["batch_size"] == 3
-        assert options["sync_dist"] == (stage == "val")
+        assert options.get("sync_dist", False) == (stage == "val")
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(2, [2, 4, 5]), (3, [3, 5]), (100, [5]), (0, [5])])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_training_is_logged_at_the_interval_and_at_the_end(interval, steps, accumulated, monkeypatch):
+    model, logged_steps, batches = tiny_model(), [], 5 * accumulated
+    monkeypatch.setattr(model, "log_dict", lambda *_, **__: logged_steps.append(model.trainer.global_step))
+    trainer = quiet_trainer(log_every_n_steps=interval, accumulate_grad_batches=accumulated, limit_val_batches=0)
+    trainer.fit(model, FakeData(DETECTION, batches=batches))
+    assert logged_steps == steps
+    assert trainer.progress_bar_metrics["train/tot"] == model.loss_stats["tot"].item()
 
 
 def test_mean_average_precision_of_perfect_outputs(coco):
