@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from lightning_centernet._conf import NAME as CONF
 from lightning_centernet.cli.arguments import USAGE, arrange, complete_command, package_version
 from lightning_centernet.cli.launch import TRACEBACK_WANTED, environment, one_job
+from lightning_centernet.cli.loss_options import join_loss_options
 from lightning_centernet.cli.suggest import check_kinds, explain
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     # Threads that spin long while they wait take the cores from the loader's workers.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     with _explained():
-        sys.argv[1:] = arrange(sys.argv[1:])
+        sys.argv[1:] = join_loss_options(arrange(sys.argv[1:]))
         if "--help" in sys.argv:
             print(USAGE)  # noqa: T201 - Hydra prints the rest
         with environment(HYDRA_FULL_ERROR="1"):  # so that Hydra raises its errors here, instead of printing them

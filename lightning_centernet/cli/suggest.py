@@ -58,7 +58,7 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
 
 def known_names(arguments: list[str]) -> set[str]:
     """Return every key and group of the config that the group choices among these arguments compose."""
-    groups, config = _compose_choices(get_args_parser().parse_args(arguments))
+    groups, config = compose_choices(get_args_parser().parse_args(arguments))
     return groups | set(_keys(OmegaConf.to_container(config)))
 
 
@@ -69,7 +69,7 @@ def check_kinds(config: DictConfig, arguments: list[str]) -> None:
         UsageError: naming the key.
     """
     flags = get_args_parser().parse_args(arguments)
-    _, usual = _compose_choices(flags)
+    _, usual = compose_choices(flags)
     for key in map(_key, flags.overrides):
         default, value = (OmegaConf.select(each, key, throw_on_missing=False) for each in (usual, config))
         if isinstance(value, str) and isinstance(default, bool):
@@ -78,7 +78,7 @@ def check_kinds(config: DictConfig, arguments: list[str]) -> None:
             raise UsageError(f"{key}={value}: must be a number such as {default}")
 
 
-def _compose_choices(flags: Namespace) -> tuple[set[str], DictConfig]:
+def compose_choices(flags: Namespace) -> tuple[set[str], DictConfig]:
     """Return the names of the groups, and the config with the choices of groups alone."""
     own = flags.config_dir and quoted(f"file://{Path(flags.config_dir).absolute()}")
     search = [f"hydra.searchpath=[{own}]"] if own else []
