@@ -1,67 +1,226 @@
-"""Penalty-reduced focal losses for heat maps (CornerNet, eq. 1; CenterNet, eq. 1; CenterTrack for listed objects)."""
+"""Penalty-reduced focal losses for heat maps (CornerNet, eq. 1; CenterNet, eq. 1; CenterTrack for listed objects).
+
+With z the logit turned so that a larger one is a larger mistake, a cell costs sigmoid(z)^alpha softplus(z): an object's
+cell has z = -x, any other one z = x and the weight (1 - heatmap)^beta.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
+
+from lightning_centernet.losses.kernel import CompiledOnce, block_size, blocks, flatten
+from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.terms import Ratio
 
 # The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998, whose logit is:
 LOWEST_LOGIT, HIGHEST_LOGIT = -9.2102404, 9.2100744
 
 
-def sparse_focal_loss(
-    logits: Tensor, heatmap: Tensor, index: Tensor, channel: Tensor, mask: Tensor, *, clamp: bool = False
-) -> Tensor:
-    """Compute the focal loss whose positives are the listed objects (CenterTrack, CenterFusion).
+class Listed(NamedTuple):
+    """Objects: their cells (B, N) int64 as y * w + x, their channels (B, N) int64, and 1 where there is one (B, N)."""
 
-    Every listed object counts, also several in one cell. A cell that is 1 without an object, as in an ignored region,
-    is neither positive nor negative.
+    cells: Tensor
+    channels: Tensor
+    mask: Tensor
 
-    Args:
-        logits: (B, C, h, w) raw scores.
-        heatmap: (B, C, h, w) target in [0, 1].
-        index: (B, N) int64, the objects' cells y * w + x.
-        channel: (B, N) int64, the objects' classes or joints.
-        mask: (B, N), 1 where the slot holds an object.
+
+@dataclass(frozen=True)
+class FocalLoss:
+    """The choices that the loss leaves.
+
+    Attributes:
+        alpha: exponent of the mistake; 2 in all of the originals.
+        beta: exponent that spares the cells near an object; 4 in all of the originals.
         clamp: let no gradient flow where a probability leaves [1e-4, 1 - 1e-4], as in the originals. Without it the
             values are the same, but confident mistakes are still corrected.
-
-    Returns:
-        The loss, divided by the number of objects in the batch if there are any.
     """
-    negative = _negative_loss(_limit(logits, clamp), heatmap.float())
-    index = channel * logits.shape[3] * logits.shape[2] + index
-    listed = _limit(logits.flatten(1).gather(1, index), clamp)
-    weight = mask.float()
-    return (negative + (_positive_loss(listed) * weight).sum()) / weight.sum().clamp(min=1)
+
+    alpha: float = 2.0
+    beta: float = 4.0
+    clamp: bool = False
+
+    def sparse(self, logits: Tensor, heatmap: Tensor, listed: Listed) -> Ratio:
+        """Take the listed objects as positives (CenterTrack, CenterFusion).
+
+        Every listed object counts, also several in one cell. A cell that is 1 without an object, as in an ignored
+        region, is neither positive nor negative.
+
+        Args:
+            logits: (B, C, h, w) raw scores, in any memory layout.
+            heatmap: (B, C, h, w) target in [0, 1].
+            listed: the objects.
+
+        Returns:
+            The sum, and the number of objects in the batch.
+        """
+        total, _ = _total(logits, heatmap, listed, self)
+        return Ratio(total, full_precision(listed.mask).sum(), at_least=1.0)
+
+    def dense(self, logits: Tensor, heatmap: Tensor) -> Ratio:
+        """Take the cells equal to 1 as positives (CenterNet, TensorFlow CenterNet).
+
+        Returns:
+            The sum, and the number of positive cells in the batch.
+        """
+        total, positives = _total(logits, heatmap, None, self)
+        return Ratio(total, positives, at_least=1.0)
 
 
-def dense_focal_loss(logits: Tensor, heatmap: Tensor, *, clamp: bool = False) -> Tensor:
-    """Compute the focal loss whose positives are the cells equal to 1 (CenterNet, TensorFlow CenterNet).
-
-    Args:
-        logits: (B, C, h, w) raw scores.
-        heatmap: (B, C, h, w) target in [0, 1].
-        clamp: as in `sparse_focal_loss`.
-
-    Returns:
-        The loss, divided by the number of positive cells in the batch if there are any.
-    """
-    target, logits = heatmap.float(), _limit(logits, clamp)
-    positive = (target == 1).float()
-    return (_negative_loss(logits, target) + (_positive_loss(logits) * positive).sum()) / positive.sum().clamp(min=1)
-
-
-def _limit(logits: Tensor, clamp: bool) -> Tensor:
-    logits = logits.float()
-    limited = logits.clamp(LOWEST_LOGIT, HIGHEST_LOGIT)
-    return limited if clamp else logits + (limited - logits).detach()
+def sparse_focal_loss(
+    logits: Tensor,
+    heatmap: Tensor,
+    index: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 4.0,
+    clamp: bool = False,
+) -> Tensor:
+    """Divide the sum of `FocalLoss.sparse` by the number of objects, if there are any."""
+    return FocalLoss(alpha, beta, clamp).sparse(logits, heatmap, Listed(index, channel, mask)).mean()
 
 
-def _negative_loss(logits: Tensor, target: Tensor) -> Tensor:
-    return ((1 - target) ** 4 * torch.sigmoid(logits) ** 2 * F.softplus(logits)).sum()
+def dense_focal_loss(
+    logits: Tensor, heatmap: Tensor, *, alpha: float = 2.0, beta: float = 4.0, clamp: bool = False
+) -> Tensor:
+    """Divide the sum of `FocalLoss.dense` by the number of positive cells, if there are any."""
+    return FocalLoss(alpha, beta, clamp).dense(logits, heatmap).mean()
 
 
-def _positive_loss(logits: Tensor) -> Tensor:
-    return torch.sigmoid(-logits) ** 2 * F.softplus(-logits)
+def _total(logits: Tensor, heatmap: Tensor, listed: Listed | None, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    fused = logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    # An outer torch.compile fuses the plain form itself, and torch.func differentiates plain forms only.
+    if not fused or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _plain(logits, heatmap, listed, loss)
+    return cast("tuple[Tensor, Tensor]", _Fused.apply(logits, heatmap, listed, loss))
+
+
+def _plain(logits: Tensor, heatmap: Tensor, listed: Listed | None, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    logits = full_precision(logits)
+    limited = _limit(logits) if loss.clamp else logits + (_limit(logits) - logits).detach()
+    values, _, positives = _map_costs(limited, heatmap, loss, dense=listed is None)
+    total = values.sum()
+    if listed is not None:
+        total = total + _listed_costs(limited[_cells(listed, logits)], listed, loss)[0].sum()
+    return total, positives
+
+
+class _Given(NamedTuple):
+    logits: Tensor
+    heatmap: Tensor
+    listed: Listed | None
+    loss: FocalLoss
+
+
+class _Fused(torch.autograd.Function):
+    """The sum with its gradient in one pass over the map; nothing else of the map's size is ever made."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, heatmap: Tensor, listed: Listed | None, loss: FocalLoss
+    ) -> tuple[Tensor, Tensor]:
+        ctx.listed, ctx.loss = listed, loss
+        ctx.save_for_backward(logits, heatmap)
+        # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
+        early = ctx.needs_input_grad[0] and logits.dtype != torch.float16
+        ctx.gradient = torch.empty_like(logits) if early else None
+        total, positives = _pass(_Given(logits, heatmap, listed, loss), ctx.gradient)
+        ctx.mark_non_differentiable(positives)
+        return total, positives
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        scale, (logits, heatmap) = upstream[0], ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated itself
+            total, _ = _plain(logits, heatmap, ctx.listed, ctx.loss)
+            return torch.autograd.grad(total, logits, scale, create_graph=True)[0], None, None, None
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is not None:
+            return gradient.mul_(scale), None, None, None
+        gradient = torch.empty_like(logits)  # in float16, or once more over a graph that was kept
+        _pass(_Given(logits, heatmap, ctx.listed, ctx.loss), gradient, scale)
+        return gradient, None, None, None
+
+
+def _pass(given: _Given, gradient: Tensor | None = None, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the sum and the number of positive cells; write the gradient, times the scale, where there is room."""
+    logits, heatmap, listed, loss = given
+    maps = flatten(logits, heatmap) if gradient is None else flatten(logits, heatmap, gradient)
+    total, positives = _pass_over_map(maps, scale, loss, listed is None)
+    if listed is not None:
+        cells = _cells(listed, logits)
+        at_cells = full_precision(logits[cells])
+        values, slopes = _listed_costs(_limit(at_cells), listed, loss)
+        total = total + values.sum()
+        if gradient is not None:
+            slopes = _finish(slopes, at_cells, scale, loss)
+            gradient.index_put_(cells, slopes.to(gradient.dtype), accumulate=True)
+    return total, positives
+
+
+def _over_map(maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool) -> tuple[Tensor, Tensor]:
+    """Do one pass over logits, heat map and gradient: a single one where it is compiled, otherwise block by block."""
+    if torch.compiler.is_compiling() or maps[0].numel() <= block_size(maps[0]):
+        return _part(maps, scale, loss, dense)
+    parts = [_part(part, scale, loss, dense) for part in blocks(maps)]
+    return torch.stack([total for total, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
+
+
+_pass_over_map = CompiledOnce(_over_map, "the focal loss")
+
+
+def _part(maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool) -> tuple[Tensor, Tensor]:
+    logits = full_precision(maps[0])
+    values, slopes, positives = _map_costs(_limit(logits), maps[1], loss, dense=dense)
+    if len(maps) == 3:
+        maps[2].copy_(_finish(slopes, logits, scale, loss))
+    return values.sum(), positives
+
+
+def _finish(slopes: Tensor, logits: Tensor, scale: Tensor | None, loss: FocalLoss) -> Tensor:
+    slopes = slopes * (_limit(logits) == logits) if loss.clamp else slopes
+    return slopes if scale is None else slopes * scale
+
+
+def _map_costs(limited: Tensor, heatmap: Tensor, loss: FocalLoss, *, dense: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each cell's cost, its derivative by the logit, and the number of cells that are 1 where they count."""
+    heatmap = full_precision(heatmap)
+    weight = _power(1 - heatmap, loss.beta)
+    if not dense:
+        return *_costs(limited, 1, weight, loss), weight.new_zeros(())
+    positive = heatmap == 1
+    sign = 1 - 2 * positive.to(heatmap.dtype)
+    return *_costs(limited, sign, torch.where(positive, 1.0, weight), loss), positive.sum().to(heatmap.dtype)
+
+
+def _listed_costs(limited: Tensor, listed: Listed, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    return _costs(limited, -1, full_precision(listed.mask), loss)
+
+
+def _costs(limited: Tensor, sign: Tensor | int, weight: Tensor, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    wrong, right = torch.sigmoid(sign * limited), torch.sigmoid(-sign * limited)
+    surprise = -torch.log(right)  # equals softplus, which is slow, and is as exact within the limits
+    factor = weight * _power(wrong, loss.alpha)
+    return factor * surprise, sign * factor * (wrong + loss.alpha * right * surprise)
+
+
+def _limit(logits: Tensor) -> Tensor:
+    return logits.clamp(LOWEST_LOGIT, HIGHEST_LOGIT)
+
+
+def _power(values: Tensor, exponent: float) -> Tensor:
+    while exponent > 0 and exponent % 2 == 0:  # squares are fast
+        values, exponent = values.square(), exponent / 2
+    return values if exponent == 1 else values**exponent
+
+
+def _cells(listed: Listed, logits: Tensor) -> tuple[Tensor, ...]:
+    images = torch.arange(logits.shape[0], device=logits.device).unsqueeze(1)
+    rows = torch.div(listed.cells, logits.shape[3], rounding_mode="floor")
+    return images, listed.channels, rows, listed.cells - rows * logits.shape[3]

@@ -1,0 +1,71 @@
+"""Passes over whole maps: compiled where that pays, in blocks that fit a processor's cache where it does not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WORTH_COMPILING = 2**18  # elements; below, compiling saves less than a millisecond
+BLOCK = 2**17  # elements: a few float32 copies fit into the second-level cache of a processor core
+DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
+
+logger = logging.getLogger(__name__)
+
+
+class CompiledOnce:
+    """Compile a function when it is first called on large tensors; where that fails, call it as it is.
+
+    Args:
+        function: its first argument is a list of large tensors of one shape. It learns from
+            `torch.compiler.is_compiling` how it is called.
+        name: for the announcement.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function = function
+        self.name = name
+        self.compiled: Callable[..., Any] | None = None
+        self.failed = False
+
+    def __call__(self, maps: Sequence[Tensor], *arguments: Any) -> Any:
+        """Call the function."""
+        if self.failed or maps[0].numel() < WORTH_COMPILING:
+            return self.function(maps, *arguments)
+        if self.compiled is None:
+            logger.info("compiling %s, once; this takes some seconds", self.name)
+            self.compiled = torch.compile(self.function, dynamic=True)
+        try:
+            return self.compiled(maps, *arguments)
+        except Exception as error:  # a missing compiler and an exotic device fail in many ways
+            self.failed = True
+            reason = str(error).strip().partition("\n")[0]
+            logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
+            return self.function(maps, *arguments)
+
+
+def flatten(*maps: Tensor) -> list[Tensor]:
+    """View maps (B, C, h, w) as vectors if they lie in memory without gaps and in one order; else leave them."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        if all(values.is_contiguous(memory_format=layout) for values in maps):
+            return [values.as_strided((values.numel(),), (1,)) for values in maps]
+    return list(maps)
+
+
+def block_size(values: Tensor) -> int:
+    """Return how many elements to work on at a time."""
+    return BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
+
+
+def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Split vectors, or maps (B, C, h, w), of one shape into the parts that belong together."""
+    size = block_size(maps[0])
+    if maps[0].ndim == 1:
+        yield from zip(*(torch.split(vector, size) for vector in maps), strict=True)
+        return
+    rows = max(size // max(maps[0][0, :, 0].numel(), 1), 1)
+    for image in zip(*(values.unbind() for values in maps), strict=True):
+        yield from zip(*(torch.split(values, rows, dim=1) for values in image), strict=True)
