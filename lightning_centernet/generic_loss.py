@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.gather import gather
+from lightning_centernet.geometry.gather import cells_of, read
+from lightning_centernet.head_weights import FixedWeights
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output, target
+from lightning_centernet.losses import Contribution, Ratio, average, full_precision
 from lightning_centernet.types import Batch, Outputs, Tensors
+
+Normalize: TypeAlias = Literal["process", "global"]
+INDEX = {"center": "ind", "joint": "hp_ind"}  # keys of the cells where the predictions of a head are read
+
+logger = logging.getLogger(__name__)
 
 
 class GenericLoss(nn.Module):
@@ -19,6 +28,9 @@ class GenericLoss(nn.Module):
 
     Args:
         heads: the heads, or what `standard_heads` makes them from.
+        weighting: makes one loss of all, a module of `head_weights`; the heads' fixed weights unless given.
+        normalize: divide by what is labelled in this `process` (the originals), or in all of them, `global`: several
+            processes then train as one with all their images.
 
     Example:
         >>> from lightning_centernet.testing import fake_batch, fake_outputs
@@ -28,46 +40,87 @@ class GenericLoss(nn.Module):
         ['tot', 'hm', 'wh', 'reg']
     """
 
-    def __init__(self, heads: Mapping[str, HeadSpec]) -> None:
+    def __init__(
+        self,
+        heads: Mapping[str, HeadSpec],
+        *,
+        weighting: nn.Module | None = None,
+        normalize: Normalize = "process",
+    ) -> None:
         super().__init__()
+        if normalize not in get_args(Normalize):
+            raise UserError(f"normalize={normalize!r}: must be one of {', '.join(get_args(Normalize))}")
         self.heads = standard_heads(heads)
+        self.normalize = normalize
+        self.weighting = weighting or FixedWeights({name: head.weight for name, head in self.heads.items()})
         self.parameters_of = nn.ModuleDict({name: h.module for name, h in self.heads.items() if h.module is not None})
+        self.missed: set[str] = set()
 
     def forward(self, outputs: Sequence[Outputs] | Outputs, batch: Batch) -> tuple[Tensor, Tensors]:
         """Compute the loss in float32, whatever the autocast type; neither outputs nor batch are changed.
 
         Args:
             outputs: for each stack, head name to raw logits (B, channels, h, w); or one such dict.
-            batch: the targets, in the keys of CenterTrack, CenterFusion or CenterNet.
+            batch: the targets, in the keys of CenterTrack, CenterFusion or CenterNet. A head whose target is missing
+                contributes a zero that is attached to the graph.
 
         Returns:
-            The weighted sum; and `tot`, then each head's unweighted loss, averaged over the stacks.
+            The weighted sum; and `tot`, then each head's unweighted loss, averaged over the stacks, then what the
+            weighting says about itself.
 
         Raises:
-            UserError: an output or a target is missing, or shapes do not fit.
+            UserError: an output, the mask of a target or all targets are missing, or shapes do not fit.
         """
         stacks = [outputs] if isinstance(outputs, Mapping) else list(outputs)
-        losses = {}
-        for name, head in self.heads.items():
-            predictions = [raw_output(stack, head) for stack in stacks]
-            with torch.autocast(predictions[0].device.type, enabled=False):
-                parts = [head.criterion(_read(prediction, head, batch).float(), batch) for prediction in predictions]
-                losses[name] = torch.stack(parts).mean()
-        tot = torch.stack([self.heads[name].weight * loss for name, loss in losses.items()]).sum()
-        return tot, {"tot": tot, **losses}
+        present = [_is_labelled(head, batch) for head in self.heads.values()]
+        self._report_missing(present, batch)
+        device = raw_output(stacks[0], next(iter(self.heads.values()))).device
+        with torch.autocast(device.type, enabled=False):
+            parts = [self._losses(stack, batch, present) for stack in stacks]
+            losses = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
+            tot = cast("Tensor", self.weighting(losses, present))
+        stats = dict(zip(self.heads, losses.unbind(), strict=True))
+        return tot, {"tot": tot, **stats, **self.weighting.stats()}  # type: ignore[operator]  # a module's method
+
+    def _losses(self, stack: Outputs, batch: Batch, present: Sequence[bool]) -> Tensor:
+        cells: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        contributions: list[Sequence[Contribution]] = []
+        for head, labelled in zip(self.heads.values(), present, strict=True):
+            output = raw_output(stack, head)
+            if not labelled:
+                contributions.append([_constant(full_precision(output).flatten()[:0].sum())])
+                continue
+            if head.at != "map":
+                key = INDEX[head.at]
+                cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
+                output = full_precision(read(output, cells[key]))
+            given = head.criterion(output, batch)
+            contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
+        # Validation may have more batches in one process than in another: it must not wait for the others.
+        together = self.normalize == "global" and torch.is_grad_enabled() and distributed.is_initialized()
+        return average(contributions, _sum_over_ranks if together else None)
+
+    def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
+        missing = [name for name, there in zip(self.heads, present, strict=True) if not there]
+        if len(missing) == len(self.heads):
+            raise UserError(f"no head finds its target in the batch, which holds {', '.join(sorted(batch))}")
+        if self.missed.issuperset(missing) or torch.compiler.is_compiling():
+            return
+        for name in sorted(set(missing) - self.missed):
+            keys = " or ".join(f"`{key}`" for key in self.heads[name].target_keys)
+            logger.warning("head `%s` learns nothing from batches without %s; said once", name, keys)
+        self.missed.update(missing)
 
 
-def _read(output: Tensor, head: Head, batch: Batch) -> Tensor:
-    if head.at == "map":
-        _check_grid(output, head, batch)
-        return output
-    return gather(output, target(batch, head, "ind" if head.at == "center" else "hp_ind"))
+def _is_labelled(head: Head, batch: Batch) -> bool:
+    return not head.target_keys or any(key in batch for key in head.target_keys)
 
 
-def _check_grid(output: Tensor, head: Head, batch: Batch) -> None:
-    heatmap = batch.get(head.name)
-    if heatmap is not None and heatmap.shape != output.shape:
-        raise UserError(
-            f"head `{head.name}`: its output has shape {tuple(output.shape)}, but the batch's `{head.name}` has "
-            f"{tuple(heatmap.shape)}: check the number of classes, the input size and the stride"
-        )
+def _constant(loss: Tensor) -> Ratio:
+    return Ratio(loss, torch.ones_like(loss, requires_grad=False))
+
+
+def _sum_over_ranks(counts: Tensor) -> tuple[Tensor, int]:
+    counts = counts.clone()
+    distributed.all_reduce(counts)
+    return counts, distributed.get_world_size()

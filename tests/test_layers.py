@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "losses": set(),
     "heads": {"geometry", "losses"},
     "encoding": {"heads"},
-    "generic_loss": {"geometry", "head_weights", "heads"},
+    "generic_loss": {"geometry", "head_weights", "heads", "losses"},
     "head_weights": set(),
     "decoding": {"geometry", "heads"},
     "evaluation": {"decoding"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -15,4 +16,19 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     Returns:
         (B, N, C).
     """
-    return values.flatten(2).gather(2, index.unsqueeze(1).expand(-1, values.shape[1], -1)).mT
+    return read(values, cells_of(index, values.shape[3]))
+
+
+def cells_of(index: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn flat indices (B, N) into indices of the image, (B, 1), of the row and of the column, (B, N)."""
+    images = torch.arange(index.shape[0], device=index.device).unsqueeze(1)
+    rows = torch.div(index, width, rounding_mode="floor")
+    return images, rows, index - rows * width
+
+
+def read(values: Tensor, cells: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Read a map at cells that several maps share; its gradient gets the map's memory layout."""
+    images, rows, columns = cells
+    if values.is_contiguous(memory_format=torch.channels_last):
+        return values.permute(0, 2, 3, 1)[images, rows, columns]
+    return values[images, :, rows, columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lightning_centernet.heads.regression import Field, Regression
 from lightning_centernet.heads.spec import Head, target
-from lightning_centernet.losses import RotationAverage, depth_from_logits, rotation_loss
+from lightning_centernet.losses import Contribution, RotationAverage, depth_from_logits, rotation_terms
 from lightning_centernet.types import Batch, Detections, Tensors
 
 
@@ -82,10 +83,15 @@ class Rotation(Head):
 
     average: RotationAverage = "labelled"
 
-    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """Key of the target."""
+        return ("rotbin",)
+
+    def criterion(self, prediction: Tensor, batch: Batch) -> Sequence[Contribution]:
         """Add the losses of the bins and of the angles inside them."""
         bins, residuals, mask = (target(batch, self, key) for key in ("rotbin", "rotres", "rot_mask"))
-        return rotation_loss(prediction, bins, residuals, mask, average=self.average)
+        return rotation_terms(prediction, bins, residuals, mask, average=self.average)
 
     @property
     def provides(self) -> tuple[str, ...]:

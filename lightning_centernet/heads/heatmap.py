@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import draw_gaussians
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target
-from lightning_centernet.losses import dense_focal_loss, sparse_focal_loss
+from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision
 from lightning_centernet.types import Batch, Tensors
 
 Focal = Literal["sparse", "dense"]
@@ -26,6 +28,8 @@ class Heatmap(Head):
         bias: -2.19, a probability of 0.1 everywhere (CenterNet); CenterTrack starts at -4.6.
         focal: positives from `ind`, `cat` and `mask` (`sparse`: CenterTrack, CenterFusion), or the cells equal to 1
             (`dense`: CenterNet, TensorFlow CenterNet).
+        alpha: exponent of the mistake.
+        beta: exponent that spares the cells near an object.
         clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals.
         mse: plain squared error of the raw outputs instead of the focal loss, against Gaussians of 2 cells
             (an experiment of CenterNet).
@@ -33,6 +37,8 @@ class Heatmap(Head):
 
     bias: float = -2.19
     focal: Focal = "sparse"
+    alpha: float = 2.0
+    beta: float = 4.0
     clamp: bool = False
     mse: bool = False
 
@@ -51,15 +57,30 @@ class Heatmap(Head):
         """Keys of the listed objects' cells, channels and mask."""
         return "ind", "cat", "mask"
 
-    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
-        """Compute the focal loss, or the squared error."""
-        heatmap = target(batch, self, self.name)
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """Key of the target."""
+        return (self.name,)
+
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor | Sequence[Contribution]:
+        """Compute the focal loss, or the squared error.
+
+        Raises:
+            UserError: the target has another shape.
+        """
+        heatmap = target(batch, self, *self.target_keys)
+        if heatmap.shape != prediction.shape:
+            raise UserError(
+                f"head `{self.name}`: its output has shape {tuple(prediction.shape)}, but the batch's "
+                f"`{self.name}` has {tuple(heatmap.shape)}: check the number of classes, the input size and the stride"
+            )
         if self.mse:
-            return F.mse_loss(prediction.float(), heatmap.float())
+            return F.mse_loss(full_precision(prediction), full_precision(heatmap))
+        loss = FocalLoss(self.alpha, self.beta, self.clamp)
         if self.focal == "dense":
-            return dense_focal_loss(prediction, heatmap, clamp=self.clamp)
-        index, channel, mask = (target(batch, self, key) for key in self.positives)
-        return sparse_focal_loss(prediction, heatmap, index, channel, mask, clamp=self.clamp)
+            return [loss.dense(prediction, heatmap)]
+        listed = Listed(*(target(batch, self, key) for key in self.positives))
+        return [loss.sparse(prediction, heatmap, listed)]
 
     def encode(self, objects: Objects) -> Tensors:
         """Draw a peak for each object, and keep the loss away from ignored regions.

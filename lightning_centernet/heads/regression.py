@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from lightning_centernet.errors import UserError
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target, without_encoder
-from lightning_centernet.losses import Average, Elementwise, regression_loss
+from lightning_centernet.losses import Average, Contribution, regression_terms
 from lightning_centernet.types import Batch, Detections, Tensors
 
 
@@ -28,7 +30,7 @@ class Regression(Head):
         dense: supervise the whole peak of an object from `dense_<name>` and `dense_<name>_mask`, (B, channels, h, w).
     """
 
-    loss: Elementwise = "l1"
+    loss: Literal["l1", "smooth_l1", "normalized_l1", "mse"] = "l1"
     average: Average | None = None
     mask: str | None = None
     dense: bool = False
@@ -50,10 +52,10 @@ class Regression(Head):
             return (self.mask,)
         return (f"dense_{self.name}_mask",) if self.dense else (f"{self.name}_mask", "reg_mask")
 
-    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor | Sequence[Contribution]:
         """Average the elementwise loss over the labelled values."""
         values = self.activate(prediction, batch)
-        return regression_loss(
+        return regression_terms(
             values,
             target(batch, self, *self.target_keys, like=values),
             target(batch, self, *self.mask_keys),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.heads.objects import Objects
+from lightning_centernet.losses import Contribution
 from lightning_centernet.types import Batch, Detections, Tensors
 
 Location: TypeAlias = Literal["map", "center", "joint"]
@@ -70,8 +71,13 @@ class Head(ABC):
         """Fields of the detections that this head adds or replaces."""
         return ()
 
+    @property
+    def target_keys(self) -> tuple[str, ...]:
+        """Keys of the target, the first that exists is used; a batch that holds none has no such labels at all."""
+        return ()
+
     @abstractmethod
-    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor:
+    def criterion(self, prediction: Tensor, batch: Batch) -> Tensor | Sequence[Contribution]:
         """Compare raw outputs with the batch's targets.
 
         Args:
@@ -80,7 +86,8 @@ class Head(ABC):
             batch: holds this head's targets.
 
         Returns:
-            An unweighted float32 scalar, attached to the graph also when no object is labelled.
+            An unweighted scalar, attached to the graph also when no object is labelled; or terms, which are computed
+            together with those of other heads.
         """
 
     def encode(self, objects: Objects) -> Tensors:

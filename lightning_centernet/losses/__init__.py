@@ -1,6 +1,6 @@
 """Losses: pure functions that compute in full precision and stay attached to the graph, and modules of them."""
 
-from lightning_centernet.losses.attribute import attribute_loss
+from lightning_centernet.losses.attribute import attribute_loss, attribute_terms
 from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
 from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
 from lightning_centernet.losses.depth import depth_from_logits
@@ -13,7 +13,7 @@ from lightning_centernet.losses.elementwise import (
     smooth_l1_loss,
     wing_loss,
 )
-from lightning_centernet.losses.focal import dense_focal_loss, sparse_focal_loss
+from lightning_centernet.losses.focal import FocalLoss, Listed, dense_focal_loss, sparse_focal_loss
 from lightning_centernet.losses.keypoints import COCO_SIGMAS, oks_loss
 from lightning_centernet.losses.modules import (
     BalancedL1Loss,
@@ -34,9 +34,11 @@ from lightning_centernet.losses.modules import (
     WeightedLoss,
     WingLoss,
 )
-from lightning_centernet.losses.named import BoxLoss, box_loss, elementwise
-from lightning_centernet.losses.regression import Average, Elementwise, regression_loss
-from lightning_centernet.losses.rotation import RotationAverage, rotation_loss, sin_cos_loss
+from lightning_centernet.losses.named import BoxLoss, Elementwise, box_loss, elementwise
+from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.regression import regression_loss, regression_terms
+from lightning_centernet.losses.rotation import RotationAverage, rotation_loss, rotation_terms, sin_cos_loss
+from lightning_centernet.losses.terms import Average, Contribution, Ratio, SumOverRanks, Term, average
 from lightning_centernet.losses.uncertainty import laplace_loss
 from lightning_centernet.losses.weighting import Reduction, reduce_loss, weighted
 
@@ -47,24 +49,32 @@ __all__ = [
     "BinaryCrossEntropyLoss",
     "BoxLoss",
     "CIoULoss",
+    "Contribution",
     "DIoULoss",
     "Elementwise",
+    "FocalLoss",
     "GIoULoss",
     "HuberLoss",
     "IoULoss",
     "L1Loss",
     "L2Loss",
     "LaplaceLoss",
+    "Listed",
     "NormalizedL1Loss",
     "OKSLoss",
     "QualityFocalLoss",
+    "Ratio",
     "Reduction",
     "RotationAverage",
     "SinCosLoss",
     "SmoothL1Loss",
+    "SumOverRanks",
+    "Term",
     "WeightedLoss",
     "WingLoss",
     "attribute_loss",
+    "attribute_terms",
+    "average",
     "balanced_l1_loss",
     "binary_cross_entropy_loss",
     "box_loss",
@@ -73,6 +83,7 @@ __all__ = [
     "depth_from_logits",
     "diou_loss",
     "elementwise",
+    "full_precision",
     "giou_loss",
     "huber_loss",
     "iou_loss",
@@ -84,7 +95,9 @@ __all__ = [
     "quality_focal_loss",
     "reduce_loss",
     "regression_loss",
+    "regression_terms",
     "rotation_loss",
+    "rotation_terms",
     "sin_cos_loss",
     "smooth_l1_loss",
     "sparse_focal_loss",

@@ -15,6 +15,11 @@ def binary_cross_entropy_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(*matched(prediction, target), reduction="none")
 
 
+def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return `binary_cross_entropy_loss` without reducing it."""
+    return binary_cross_entropy_loss(prediction, target, reduction="none")
+
+
 @weighted
 def quality_focal_loss(prediction: Tensor, target: Tensor, *, beta: float = 2.0) -> Tensor:
     """Return the cross entropy times |t - p|^beta (Li et al. 2020, Generalized Focal Loss, eq. 2).

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from lightning_centernet.losses.classification import cross_entropy
+from lightning_centernet.losses.named import Elementwise
+from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.terms import Term
+from lightning_centernet.losses.terms import average as mean
 from lightning_centernet.losses.weighting import matched, weighted
 
 RotationAverage: TypeAlias = Literal["labelled", "slots"]
@@ -16,7 +20,14 @@ RotationAverage: TypeAlias = Literal["labelled", "slots"]
 def rotation_loss(
     prediction: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor, *, average: RotationAverage = "labelled"
 ) -> Tensor:
-    """Add the cross entropies of the two bins and the smooth L1 losses of sine and cosine inside them.
+    """Add up `rotation_terms`, a scalar."""
+    return mean([rotation_terms(prediction, bins, residuals, mask, average=average)])[0]
+
+
+def rotation_terms(
+    prediction: Tensor, bins: Tensor, residuals: Tensor, mask: Tensor, *, average: RotationAverage = "labelled"
+) -> list[Term]:
+    """Compare the two bins by cross entropies, and sine and cosine inside each by smooth L1 losses.
 
     Args:
         prediction: (B, M, 8): for each bin two logits (outside, inside), then sine and cosine of the residual.
@@ -25,19 +36,19 @@ def rotation_loss(
         mask: (B, M), 1 where the angle is labelled.
         average: cross entropy over `labelled` objects (CenterFusion), or over all padded `slots`, an unlabelled one
             costing log 2 per bin (CenterNet, CenterTrack; a batch without a label then costs 2 log 2).
-
-    Returns:
-        A float32 scalar.
     """
-    values = torch.unflatten(prediction.float(), -1, (2, 4))
-    inside, labelled = bins.float(), mask.float().unsqueeze(-1)
-    outside_logit, inside_logit, sine, cosine = values.unbind(-1)
-    margin = (inside_logit - outside_logit) * labelled
-    cross_entropy = F.softplus((1 - 2 * inside) * margin)
-    counted = labelled.expand_as(inside) if average == "labelled" else torch.ones_like(inside)
-    angle = residuals.float()
-    distance = _smooth_l1(sine, torch.sin(angle)) + _smooth_l1(cosine, torch.cos(angle))
-    return (_mean(cross_entropy, counted) + _mean(distance, inside)).sum()
+    values = torch.unflatten(full_precision(prediction), -1, (2, 4))
+    inside, labelled = full_precision(bins), full_precision(mask).unsqueeze(-1)
+    margin, weight = values[..., 1] - values[..., 0], labelled
+    if average == "slots":
+        margin, weight = margin * labelled, torch.ones_like(labelled)
+    angle = full_precision(residuals)
+    wanted = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+    there = inside.unsqueeze(-1).expand(*inside.shape, 2).flatten(-2)
+    return [
+        Term(cross_entropy, margin, inside, weight, apart=True, at_least=1.0),
+        Term(Elementwise("smooth_l1"), values[..., 2:].flatten(-2), wanted, there, apart=True, at_least=1.0),
+    ]
 
 
 @weighted
@@ -53,11 +64,3 @@ def sin_cos_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """
     prediction, wanted = matched(prediction, torch.stack([target.sin(), target.cos()], dim=-1))
     return (prediction - wanted).abs().sum(-1)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum((0, 1)) / weight.sum((0, 1)).clamp(min=1)
-
-
-def _smooth_l1(prediction: Tensor, target: Tensor) -> Tensor:
-    return F.smooth_l1_loss(prediction, target, reduction="none")

@@ -70,7 +70,11 @@ REFUSED = [
     ({"speed": {"kind": "regression"}}, {}, r"head `speed` needs its number of channels: set heads.speed.channels"),
     ({"hm": None}, {}, "head `hm` needs its number of channels"),
     ({"hps": {}}, {}, "head `hps` needs its number of channels"),
-    ({"hm": {"channels": 3, "focall": "dense"}}, {}, r"no option `focall`, did you mean `focal`\?: it takes bias, ch"),
+    (
+        {"hm": {"channels": 3, "focall": "dense"}},
+        {},
+        r"no option `focall`, did you mean `focal`\?: it takes alpha, b",
+    ),
     ({"hm": {"channels": 3, "module": None}}, {}, "head `hm` has no option `module`"),
     ({"wh": {"name": "reg"}}, {}, "head `wh` has no option `name`"),
     ({"wh": {"kind": "regression"}}, {}, "head `wh` has no option `kind`"),
