@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.intervals import LoggedSteps
 from lightning_centernet.types import Batch, Tensors
 
 OnAnomaly = Literal["raise", "skip"]
-UNREAD = 100  # batches, where the trainer has no logging interval
-SHOWN = 5  # of many skipped steps or images
+UNREAD = 1000  # batches at most, where the trainer logs less often
+SHOWN = 5  # of many skipped steps
 
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ class Watched(NamedTuple):
             return None
         heads = [name for name in bad if name != "tot"] or ["tot"]
         good = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items() if name not in bad)
-        named = "; ".join(f"{key}: {_shortened(value)}" for key, value in self.images.items()) or "the batch names none"
+        images = "; ".join(f"{key} {_listed(value)}" for key, value in self.images.items()) or "not named by the batch"
         return (
             f"{self.where}: the loss of {', '.join(f'{name} is {losses[name]}' for name in heads)}"
-            f"{f' ({good})' if good else ''}; images: {named}"
+            f"{f' ({good})' if good else ''}; images: {images}"
         )
 
 
@@ -73,7 +74,7 @@ class Anomalies(Callback):
         self.skips = on_anomaly == "skip"
         self._seen: list[tuple[Tensors, Batch]] = []  # in this batch
         self._watched: list[Watched] = []
-        self._batches = 0  # since the last reading
+        self._logged = LoggedSteps()
         self._found: list[str] = []  # in this epoch
         self._bad: Tensor | None = None  # 1 if the next optimiser step is to be left out
         self._skipped: Tensor | None = None  # optimiser steps of this epoch
@@ -81,7 +82,7 @@ class Anomalies(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
-        self._seen, self._watched, self._batches = [], [], 0
+        self._seen, self._watched = [], []
         if stage == "fit":
             criterion: nn.Module = pl_module.criterion  # type: ignore[assignment]  # a module may have any attribute
             self._handle = criterion.register_forward_hook(self._see, with_kwargs=True)
@@ -111,7 +112,7 @@ class Anomalies(Callback):
         """Leave the step out if it is bad."""
         if self._bad is None:
             return
-        if _is_fused(optimizer):
+        if _is_fused(optimizer) and optimizer.state:  # the first step of a fused SGD makes its state from it
             optimizer.found_inf = self._bad  # type: ignore[attr-defined]  # what a GradScaler tells such optimisers
         elif _scaler(trainer) is None and self._bad.item():
             optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient is not stepped
@@ -122,8 +123,7 @@ class Anomalies(Callback):
         """Read the losses when it is time to."""
         for optimizer in trainer.optimizers if self.skips else ():
             vars(optimizer).pop("found_inf", None)
-        self._batches += 1
-        if self._batches >= (trainer.log_every_n_steps or UNREAD) or trainer.is_last_batch:  # type: ignore[attr-defined]
+        if self._logged.due(trainer) or len(self._watched) >= UNREAD:
             self.read(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,7 +154,7 @@ class Anomalies(Callback):
             UserError: one is not finite, on this process or another, and none are to be skipped; or the running
                 statistics of the network are not, which no skipping mends.
         """
-        watched, self._watched, self._batches = self._watched, [], 0
+        watched, self._watched = self._watched, []
         if not watched:
             return
         bad = not bool(torch.cat([each.values for each in watched]).isfinite().all())
@@ -187,10 +187,9 @@ def _images(batch: Batch) -> dict[str, Any]:
     return {key: batch[key] for key in ("file", "image_id") if isinstance(batch, Mapping) and key in batch}
 
 
-def _shortened(values: Any) -> str:
+def _listed(values: Any) -> str:
     values = values.tolist() if isinstance(values, Tensor) else values
-    listed = list(values) if isinstance(values, list | tuple) else [values]
-    return ", ".join(map(str, listed))
+    return ", ".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
 
 
 def _is_fused(optimizer: Optimizer) -> bool:

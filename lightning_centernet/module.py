@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from lightning_centernet.evaluation import ground_truth, per_image
 from lightning_centernet.generic_loss import GenericLoss
 from lightning_centernet.geometry.size import as_input_size
 from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
+from lightning_centernet.intervals import LoggedSteps
 from lightning_centernet.metrics import DetectionMetrics
 from lightning_centernet.models import Network, make_backbone
 from lightning_centernet.preparation import denormalize, prepare
@@ -107,7 +107,7 @@ class CenterNet(LightningModule):
         self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
         self.anomalies = Anomalies(on_anomaly)
         self.loss_stats: Tensors = {}
-        self._logged = 0  # the last step that was
+        self._logged = LoggedSteps()
         self.save_hyperparameters(self._plain_arguments(backbone, head_width))
 
     def forward(self, image: Tensor) -> list[Outputs]:
@@ -145,9 +145,7 @@ class CenterNet(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log every entry of `loss_stats` as `train/...`, in the steps that the trainer logs and at an epoch's end."""
-        step, interval = self.trainer.global_step, self.trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
-        if self.loss_stats and (step // interval != self._logged // interval or self.trainer.is_last_batch):
-            self._logged = step
+        if self._logged.due(self.trainer) and self.loss_stats:
             size = sum(len(one["image"]) for one in batches_of(batch))
             self.log_dict({f"train/{name}": value for name, value in self.loss_stats.items()}, batch_size=size)
             # With prog_bar=True Lightning would read it from the device, and wait for that, after every single step.

@@ -1,0 +1,23 @@
+"""In which steps of a training something is logged, and what waits on a device is read."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+class LoggedSteps:
+    """Find the steps that the trainer logs, and the last of each epoch; of accumulated batches the one that steps."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def due(self, trainer: Trainer) -> bool:
+        """Tell at the end of a batch if this is one."""
+        # mypy: Lightning sets this attribute from another class.
+        step, interval = trainer.global_step, trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
+        before, self._last = self._last, step
+        return step // interval != before // interval or trainer.is_last_batch
