@@ -1,26 +1,23 @@
-"""Compare GenericLoss, forward and backward, with the plain transcription: ratios of medians of one interleaved run."""
+"""The loss of a task, forward and backward, from outputs to their gradients."""
 
 from __future__ import annotations
 
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from benchmarks.measure import Rival
+from benchmarks.plain.losses import total_loss
+from benchmarks.table import Case
 from lightning_centernet import GenericLoss, standard_heads
-from lightning_centernet.heads import Heads
 from lightning_centernet.testing import fake_batch, fake_outputs
 
-sys.path.insert(0, str(Path(__file__).parent))
-from plain import plain_loss
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class Size(NamedTuple):
+class Task(NamedTuple):
     """A task at its published size."""
 
     heads: dict[str, int]
@@ -30,52 +27,106 @@ class Size(NamedTuple):
 
 
 BOX3D = {"dep": 1, "rot": 8, "dim": 3, "amodel_offset": 2, "dep_sec": 1, "rot_sec": 8, "nuscenes_att": 8, "velocity": 3}
-SIZES = {
-    "coco": Size({"hm": 80, "reg": 2, "wh": 2}, 8, (128, 128), 128),
-    "pose": Size({"hm": 1, "reg": 2, "wh": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}, 8, (128, 128), 32),
-    "nuScenes": Size({"hm": 10, "reg": 2, "wh": 2} | BOX3D, 4, (112, 200), 128),
-    "MOT": Size({"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "ltrb_amodal": 4}, 4, (136, 240), 256),
-}
+COCO = Task({"hm": 80, "reg": 2, "wh": 2}, 8, (128, 128), 128)
+POSE = Task({"hm": 1, "reg": 2, "wh": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}, 8, (128, 128), 32)
+NUSCENES = Task({"hm": 10, "reg": 2, "wh": 2} | BOX3D, 4, (112, 200), 128)
+MOT = Task({"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "ltrb_amodal": 4}, 4, (136, 240), 256)
 
 
-def main(repeats: int = 15) -> None:
-    """Print one line for each size and type."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; loss forward and backward, {repeats} repeats")
-    for name, size in SIZES.items():
-        for dtype in (torch.float32, torch.bfloat16):
-            plain, ours, error = compare(size, dtype, repeats)
-            kind = str(dtype).removeprefix("torch.")
-            print(f"{name:9} {kind:9} plain {plain * 1e3:8.1f} ms  ours {ours * 1e3:8.1f} ms  {plain / ours:5.2f}x"
-                  f"  values differ by {error:.1e}")  # fmt: skip
+def cases() -> Iterator[Case]:
+    """Compare at the published sizes; then in other layouts, and without a compiler."""
+    yield case("coco f32", COCO, (12, 20))
+    yield case("coco bf16", COCO, (15, 25), dtype=torch.bfloat16)
+    yield case("pose", POSE, (8, 13))
+    yield case("nuScenes", NUSCENES, (5, 8))
+    yield case("MOT", MOT, (2.3, 4))
+    for name, task in (("coco", COCO), ("nuScenes", NUSCENES)):
+        yield case(f"{name} channels last", task, None, layout=torch.channels_last)
+    yield case("coco f32 no compiler", COCO, (8,), compiler=False)
 
 
-def compare(size: Size, dtype: torch.dtype, repeats: int) -> tuple[float, float, float]:
-    """Return both medians in seconds, and the relative difference of the losses."""
-    heads = standard_heads(size.heads)
-    batch = fake_batch(heads, batch_size=size.batch_size, grid=size.grid, objects=size.slots // 2, slots=size.slots)
-    outputs = {k: v.to(dtype) for k, v in fake_outputs(heads, batch_size=size.batch_size, grid=size.grid).items()}
-    criterion, weights = GenericLoss(heads), _weights(heads)
-    rivals: list[Callable[[dict[str, Tensor]], Tensor]] = [
-        lambda leaves: plain_loss(leaves, batch, weights),
-        lambda leaves: criterion(leaves, batch)[0],
-    ]
-    times: list[list[float]] = [[], []]
-    values = [0.0, 0.0]
-    for repeat in range(2 * (repeats + 1)):
-        turn = repeat % 2
-        leaves = {name: output.clone().requires_grad_() for name, output in outputs.items()}
-        start = time.perf_counter()
-        loss = rivals[turn](leaves)
-        loss.backward()
-        times[turn].append(time.perf_counter() - start)
-        values[turn] = float(loss)
-    plain, ours = (statistics.median(series[1:]) for series in times)  # the first of each warms up
-    return plain, ours, abs(values[1] / values[0] - 1)
+def case(
+    name: str,
+    task: Task,
+    target: tuple[float, ...] | None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    layout: torch.memory_format = torch.contiguous_format,
+    compiler: bool = True,
+) -> Case:
+    """Set up one row, and compare the gradients."""
+    heads = standard_heads(task.heads)
+    size = {"batch_size": task.batch_size, "grid": task.grid}
+    batch = _on_device(fake_batch(heads, objects=task.slots // 2, slots=task.slots, **size))
+    batch["hm"] = batch["hm"].contiguous(memory_format=layout)
+    logits = {
+        name: output.to(DEVICE, dtype, memory_format=layout)
+        for name, output in fake_outputs(heads, **size).items()
+    }
+    criterion, weights = GenericLoss(heads).to(DEVICE), {name: head.weight for name, head in heads.items()}
+
+    def ours(outputs: dict[str, Tensor]) -> Tensor:
+        return criterion(outputs, batch)[0]
+
+    plain = Training(logits, lambda outputs: total_loss(outputs, batch, weights))
+    mine = Training(logits, ours if compiler else torch.compiler.set_stance("force_eager")(ours))
+    label = f"B{task.batch_size} C{task.heads['hm']} {task.grid[0]}x{task.grid[1]} M{task.slots}"
+    unit = sum(values.nbytes for values in logits.values())
+    return Case(f"loss {name}", label, plain.rival, mine.rival, target, unit, _difference(plain, mine))
 
 
-def _weights(heads: Heads) -> dict[str, float]:
-    return {name: head.weight for name, head in heads.items()}
+class Training:
+    """Run a loss, forward and backward, on outputs that it may change in place."""
+
+    def __init__(self, logits: dict[str, Tensor], loss: Callable[[dict[str, Tensor]], Tensor]) -> None:
+        self.logits = logits
+        self.loss = loss
+        self.gradients: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
+        self._storage = {name: values.clone() for name, values in logits.items()}
+        self._anchor = torch.zeros((), device=DEVICE, requires_grad=True)
+
+    @property
+    def rival(self) -> Rival:
+        """Take part in a comparison."""
+        return Rival(self.run, self.restore)
+
+    def restore(self) -> None:
+        """Bring the logits back, and forget the gradients."""
+        self.gradients.clear()
+        self.outputs = {
+            name: _LastLayer.apply(self._anchor, self._storage[name].copy_(values), self.gradients, name)
+            for name, values in self.logits.items()
+        }
+        self._storage = {name: output.detach() for name, output in self.outputs.items()}
+
+    def run(self) -> None:
+        """Compute the gradients."""
+        self.loss(self.outputs).backward()
 
 
-if __name__ == "__main__":
-    main()
+class _LastLayer(torch.autograd.Function):
+    # Stands for the layer that gives an output: not a leaf, so that it may be changed in place; it takes the gradient.
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, values: Tensor, gradients: dict[str, Tensor], name: str) -> Tensor:
+        ctx.mark_dirty(values)
+        ctx.keep = gradients, name
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        gradients, name = ctx.keep
+        gradients[name] = gradient
+        return None, None, None, None
+
+
+def _difference(plain: Training, ours: Training) -> float:
+    for rival in (plain, ours):
+        rival.restore()
+        rival.run()
+    return max(float((plain.gradients[name] - gradient).abs().max()) for name, gradient in ours.gradients.items())
+
+
+def _on_device(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: values.to(DEVICE) for name, values in batch.items()}

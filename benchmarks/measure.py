@@ -1,0 +1,116 @@
+"""What is measured of two rivals: time in one interleaved run, memory, operators, waits for the device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique_consecutive", "_unique2"}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One way to do a job."""
+
+    run: Callable[[], object]
+    restore: Callable[[], object] = lambda: None  # what `run` changes; before every run, and not timed
+
+
+class Speed(NamedTuple):
+    """Medians in seconds, and the median of the ratios plain / ours of runs side by side."""
+
+    plain: float
+    ours: float
+    ratio: float
+
+
+def compare(plain: Rival, ours: Rival, repeats: int, warmups: int = 2) -> Speed:
+    """Time both in turns; the one that begins changes, for the first has the colder caches."""
+    times = interleave([plain, ours], repeats, warmups)
+    ratio = statistics.median(p / o for p, o in zip(*times, strict=True))
+    return Speed(statistics.median(times[0]), statistics.median(times[1]), ratio)
+
+
+def interleave(rivals: Sequence[Rival], repeats: int, warmups: int = 2) -> list[list[float]]:
+    """Time all rivals in each of `repeats` rounds, in rotating order, after `warmups` rounds that do not count."""
+    times: list[list[float]] = [[] for _ in rivals]
+    for repeat in range(warmups + repeats):
+        for turn in range(len(rivals)):
+            number = (repeat + turn) % len(rivals)
+            rivals[number].restore()
+            elapsed = seconds(rivals[number].run)
+            if repeat >= warmups:
+                times[number].append(elapsed)
+    return times
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Time one run, until the device has finished it."""
+    _synchronize()
+    start = time.perf_counter()
+    run()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory(rival: Rival) -> int:
+    """Find the most bytes that a run holds at one time beyond what it found, its results included."""
+    rival.restore()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        rival.run()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        rival.run()
+    held = peak = 0
+    for _, size in sorted(_allocations(profiler.profiler.kineto_results.experimental_event_tree())):
+        held += size
+        peak = max(peak, held)
+    return peak
+
+
+class Operators(TorchDispatchMode):
+    """Count what is dispatched while this mode is on: operators, those that are no views, and waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = self.kernels = self.waits = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put_") and any(t is not None and t.dtype == torch.bool for t in args[1])
+        self.all += 1
+        self.kernels += not (func.is_view or name in ("detach", "alias", "lift_fresh"))
+        self.waits += name in WAITING or by_mask
+        return func(*args, **(kwargs or {}))
+
+
+def operators(rival: Rival) -> Operators:
+    """Count the operators of a run."""
+    rival.restore()
+    with Operators() as counted:
+        rival.run()
+    return counted
+
+
+def _allocations(events: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    # When, and how many bytes; freed ones are negative.
+    for event in events:
+        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu":
+            yield event.start_time_ns, event.extra_fields.alloc_size
+        yield from _allocations(event.children)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

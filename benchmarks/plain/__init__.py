@@ -1,0 +1,1 @@
+"""The originals' formulas in the plainest PyTorch and numpy, written from the formulas: the yardstick."""
