@@ -104,11 +104,11 @@ def _total(logits: Tensor, heatmap: Tensor, listed: Listed | None, loss: FocalLo
 def _plain(logits: Tensor, heatmap: Tensor, listed: Listed | None, loss: FocalLoss) -> tuple[Tensor, Tensor]:
     logits = full_precision(logits)
     limited = _limit(logits) if loss.clamp else logits + (_limit(logits) - logits).detach()
-    values, _, positives = _map_costs(limited, heatmap, loss, dense=listed is None)
-    total = values.sum()
+    gains, _, positives = _of_map(limited, heatmap, loss, dense=listed is None)
+    total = -gains.sum()
     if listed is not None:
-        total = total + _listed_costs(limited[_cells(listed, logits)], listed, loss)[0].sum()
-    return total, positives
+        total = total - _of_objects(limited[_cells(listed, logits)], listed, loss)[0].sum()
+    return total, _number(positives, total)
 
 
 class _Given(NamedTuple):
@@ -152,35 +152,38 @@ def _pass(given: _Given, gradient: Tensor | None = None, scale: Tensor | None = 
     """Return the sum and the number of positive cells; write the gradient, times the scale, where there is room."""
     logits, heatmap, listed, loss = given
     maps = flatten(logits, heatmap) if gradient is None else flatten(logits, heatmap, gradient)
-    total, positives = _pass_over_map(maps, scale, loss, listed is None)
+    gain, positives = _pass_over_map(maps, scale, loss, listed is None)
     if listed is not None:
         cells = _cells(listed, logits)
         at_cells = full_precision(logits[cells])
-        values, slopes = _listed_costs(_limit(at_cells), listed, loss)
-        total = total + values.sum()
+        gains, slopes = _of_objects(_limit(at_cells), listed, loss)
+        gain = gain + gains.sum()
         if gradient is not None:
             slopes = _finish(slopes, at_cells, scale, loss)
             gradient.index_put_(cells, slopes.to(gradient.dtype), accumulate=True)
-    return total, positives
+    return -gain, _number(positives, gain)
 
 
-def _over_map(maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool) -> tuple[Tensor, Tensor]:
+def _over_map(
+    maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool
+) -> tuple[Tensor, Tensor | None]:
     """Do one pass over logits, heat map and gradient: a single one where it is compiled, otherwise block by block."""
     if torch.compiler.is_compiling() or maps[0].numel() <= block_size(maps[0]):
         return _part(maps, scale, loss, dense)
     parts = [_part(part, scale, loss, dense) for part in blocks(maps)]
-    return torch.stack([total for total, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
+    counts = [positives for _, positives in parts if positives is not None]
+    return torch.stack([gain for gain, _ in parts]).sum(), torch.stack(counts).sum() if counts else None
 
 
 _pass_over_map = CompiledOnce(_over_map, "the focal loss")
 
 
-def _part(maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool) -> tuple[Tensor, Tensor]:
+def _part(maps: Sequence[Tensor], scale: Tensor | None, loss: FocalLoss, dense: bool) -> tuple[Tensor, Tensor | None]:
     logits = full_precision(maps[0])
-    values, slopes, positives = _map_costs(_limit(logits), maps[1], loss, dense=dense)
+    gains, slopes, positives = _of_map(_limit(logits), maps[1], loss, dense=dense)
     if len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, loss))
-    return values.sum(), positives
+    return gains.sum(), positives
 
 
 def _finish(slopes: Tensor, logits: Tensor, scale: Tensor | None, loss: FocalLoss) -> Tensor:
@@ -188,26 +191,32 @@ def _finish(slopes: Tensor, logits: Tensor, scale: Tensor | None, loss: FocalLos
     return slopes if scale is None else slopes * scale
 
 
-def _map_costs(limited: Tensor, heatmap: Tensor, loss: FocalLoss, *, dense: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each cell's cost, its derivative by the logit, and the number of cells that are 1 where they count."""
+def _number(positives: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if positives is None else positives
+
+
+def _of_map(limited: Tensor, heatmap: Tensor, loss: FocalLoss, *, dense: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return each cell's negative cost, the cost's derivative by the logit, and how many cells are 1 if that counts."""
     heatmap = full_precision(heatmap)
     weight = _power(1 - heatmap, loss.beta)
     if not dense:
-        return *_costs(limited, 1, weight, loss), weight.new_zeros(())
+        return *_focal(limited, weight, loss), None
     positive = heatmap == 1
-    sign = 1 - 2 * positive.to(heatmap.dtype)
-    return *_costs(limited, sign, torch.where(positive, 1.0, weight), loss), positive.sum().to(heatmap.dtype)
+    gains, slopes = _focal(torch.where(positive, -limited, limited), weight.masked_fill(positive, 1.0), loss)
+    return gains, torch.where(positive, -slopes, slopes), positive.sum().to(heatmap.dtype)
 
 
-def _listed_costs(limited: Tensor, listed: Listed, loss: FocalLoss) -> tuple[Tensor, Tensor]:
-    return _costs(limited, -1, full_precision(listed.mask), loss)
+def _of_objects(limited: Tensor, listed: Listed, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    gains, slopes = _focal(-limited, full_precision(listed.mask), loss)
+    return gains, -slopes
 
 
-def _costs(limited: Tensor, sign: Tensor | int, weight: Tensor, loss: FocalLoss) -> tuple[Tensor, Tensor]:
-    wrong, right = torch.sigmoid(sign * limited), torch.sigmoid(-sign * limited)
-    surprise = -torch.log(right)  # equals softplus, which is slow, and is as exact within the limits
+def _focal(mistake: Tensor, weight: Tensor, loss: FocalLoss) -> tuple[Tensor, Tensor]:
+    """Return weight sigmoid(z)^alpha log sigmoid(-z), minus the cost, and the derivative of the cost by z."""
+    wrong, right = torch.sigmoid(mistake), torch.sigmoid(-mistake)
+    certainty = torch.log(right)  # softplus is slow; within the limits this is as exact
     factor = weight * _power(wrong, loss.alpha)
-    return factor * surprise, sign * factor * (wrong + loss.alpha * right * surprise)
+    return factor * certainty, factor * torch.sub(wrong, right * certainty, alpha=loss.alpha)
 
 
 def _limit(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 WORTH_COMPILING = 2**18  # elements; below, compiling saves less than a millisecond
-BLOCK = 2**17  # elements: a few float32 copies fit into the second-level cache of a processor core
+BLOCK = 2**18  # elements: a few float32 copies fit into a processor's cache, and take no memory to speak of
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 
 logger = logging.getLogger(__name__)

@@ -37,17 +37,16 @@ def rotation_terms(
         average: cross entropy over `labelled` objects (CenterFusion), or over all padded `slots`, an unlabelled one
             costing log 2 per bin (CenterNet, CenterTrack; a batch without a label then costs 2 log 2).
     """
-    values = torch.unflatten(full_precision(prediction), -1, (2, 4))
+    outside_logit, inside_logit, sine, cosine = torch.unflatten(full_precision(prediction), -1, (2, 4)).unbind(-1)
     inside, labelled = full_precision(bins), full_precision(mask).unsqueeze(-1)
-    margin, weight = values[..., 1] - values[..., 0], labelled
+    margin, weight = inside_logit - outside_logit, labelled
     if average == "slots":
         margin, weight = margin * labelled, torch.ones_like(labelled)
     angle = full_precision(residuals)
-    wanted = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
-    there = inside.unsqueeze(-1).expand(*inside.shape, 2).flatten(-2)
+    given, wanted = torch.cat([sine, cosine], dim=-1), torch.cat([angle.sin(), angle.cos()], dim=-1)
     return [
         Term(cross_entropy, margin, inside, weight, apart=True, at_least=1.0),
-        Term(Elementwise("smooth_l1"), values[..., 2:].flatten(-2), wanted, there, apart=True, at_least=1.0),
+        Term(Elementwise("smooth_l1"), given, wanted, inside.repeat(1, 1, 2), apart=True, at_least=1.0),
     ]
 
 

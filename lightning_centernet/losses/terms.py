@@ -158,8 +158,8 @@ def _add_up(values: Tensor, groups: Sequence[int], number: int) -> Tensor:
     """Add up the values of each group; a NaN stays in its own."""
     if list(groups) == list(range(number)):
         return values
-    member = _constant(tuple(tuple(group == own for own in groups) for group in range(number)), values.device)
-    return torch.where(member, values, 0.0).sum(1)
+    strange = _constant(tuple(tuple(group != own for own in groups) for group in range(number)), values.device)
+    return values.expand(number, -1).masked_fill(strange, 0.0).sum(1)
 
 
 def _constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
