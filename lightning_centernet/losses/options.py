@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from inspect import signature
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -29,8 +30,8 @@ def complete_options(name: str, function: Callable[..., Tensor], given: Mapping[
     Raises:
         UserError: naming the loss, the option, its value, and what is allowed.
     """
-    parameters, kinds = signature(function).parameters.values(), get_type_hints(function)
-    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default not in (None, p.empty)}
+    defaults, kinds = _defaults(function)
+    options = dict(defaults)
     for option, value in given.items():
         if option not in options:
             takes = f"it takes {', '.join(options)}" if options else "it takes none"
@@ -43,6 +44,13 @@ def did_you_mean(name: object, names: Collection[str]) -> str:
     """Ask about the nearest right name, if there is one."""
     near = get_close_matches(str(name), names, n=1)
     return f", did you mean `{near[0]}`?" if near else ""
+
+
+@cache
+def _defaults(function: Callable[..., Tensor]) -> tuple[dict[str, Value], dict[str, Any]]:
+    parameters = signature(function).parameters.values()
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default not in (None, p.empty)}
+    return options, get_type_hints(function)
 
 
 def _checked(given: str, value: Any, kind: Any) -> Value:

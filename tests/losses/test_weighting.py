@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from inspect import signature
+from inspect import isfunction, signature
 from math import prod
 
 import pytest
@@ -67,7 +67,7 @@ def test_the_losses_are_listed():
 
 
 def _parameters(each):
-    return signature(each).parameters if callable(each) and not isinstance(each, type) else ()
+    return signature(each).parameters if isfunction(each) else ()
 
 
 @every_loss
