@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.head_weights import LEARNED
 from lightning_centernet.heads import Head, standard_heads
 
 FACTORIES = ("optimizer", "scheduler", "metrics")  # arguments that are functions; a checkpoint never holds them
@@ -62,13 +63,14 @@ def refuse_another_model(stored: Mapping[str, Any], own: Mapping[str, Any], head
         heads: the model's, for they may be made by hand.
 
     Raises:
-        UserError: the heads, classes, backbone or head width differ.
+        UserError: the heads, classes, backbone, head width or what is learned of the weighting differ.
     """
     for name, theirs, ours in (
         ("heads", _channels(standard_heads(stored.get("heads") or {})), _channels(heads)),
         ("classes", stored.get("classes"), own["classes"]),
         ("backbone", _without_weights(stored.get("backbone")), _without_weights(own["backbone"])),
         ("head_width", stored.get("head_width"), own["head_width"]),
+        ("weighting", _learned(stored.get("weighting", {})), _learned(own["weighting"])),
     ):
         if theirs and ours and theirs != ours:
             raise UserError(
@@ -86,6 +88,13 @@ def forget_lengths(schedules: Iterable[dict[str, Any]]) -> None:
 
 def _without_weights(backbone: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if backbone is None else {name: value for name, value in backbone.items() if name != "pretrained"}
+
+
+def _learned(weighting: Mapping[str, Any] | None) -> str | None:
+    """Name a weighting if it has parameters; None for one made by hand."""
+    if weighting is None:
+        return None
+    return str(weighting["name"]) if weighting.get("name") in LEARNED else "fixed"
 
 
 def _channels(heads: Mapping[str, Head]) -> dict[str, int]:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 import torch
 
-from lightning_centernet.heads import HeadSpec, place, standard_heads
+from lightning_centernet.errors import MissingTargetsError
+from lightning_centernet.heads import Head, HeadSpec, Objects, place, standard_heads
 from lightning_centernet.types import Annotations, Grid, Tensors
 
 
 @torch.no_grad()
-def encode(annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid | tuple[int, ...]) -> Tensors:
+def encode(
+    annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid | tuple[int, ...], *, partial: bool = False
+) -> Tensors:
     """Encode a batch of annotations, on the device that holds them.
 
     Args:
@@ -19,6 +22,7 @@ def encode(annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid |
             slot holds an object; further fields as the heads need them.
         heads: the heads to encode.
         grid: height and width of the output in cells, and input pixels per cell, 4 unless given.
+        partial: leave out heads whose targets these annotations do not have.
 
     Returns:
         `ind` (B, M) int64, the centres' cells; `cat` (B, M) int64, the classes; `mask` (B, M) float32; and the entries
@@ -36,5 +40,14 @@ def encode(annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid |
     objects = place(annotations, Grid(*grid))
     targets = {"ind": objects.index, "cat": objects.labels, "mask": objects.mask.float()}
     for head in standard_heads(heads).values():
-        targets |= head.encode(objects)
+        targets |= _encode(head, objects, partial)
     return targets
+
+
+def _encode(head: Head, objects: Objects, partial: bool) -> Tensors:
+    try:
+        return head.encode(objects)
+    except MissingTargetsError:
+        if partial:
+            return {}
+        raise

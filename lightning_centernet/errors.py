@@ -13,3 +13,7 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # A loader's worker hands on its whole traceback as the message; the last line is what was said.
         super().__init__(message.rpartition(f"{__name__}.{type(self).__name__}: ")[2].rstrip())
+
+
+class MissingTargetsError(UserError):
+    """Report a head whose targets cannot be made from the annotations. Another data set may have them."""

@@ -72,7 +72,7 @@ class GenericLoss(nn.Module):
             UserError: an output, the mask of a target or all targets are missing, or shapes do not fit.
         """
         stacks = [outputs] if isinstance(outputs, Mapping) else list(outputs)
-        present = [_is_labelled(head, batch) for head in self.heads.values()]
+        present = [is_labelled(head, batch) for head in self.heads.values()]
         self._report_missing(present, batch)
         device = raw_output(stacks[0], next(iter(self.heads.values()))).device
         with torch.autocast(device.type, enabled=False):
@@ -93,7 +93,9 @@ class GenericLoss(nn.Module):
             if head.at != "map":
                 key = INDEX[head.at]
                 cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
-                output = full_precision(read(output, cells[key]))
+                others = [raw_output(stack, self.heads[name]) for name in head.reads if name in self.heads]
+                read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
+                output = torch.cat(read_at, dim=-1) if others else read_at[0]
             given = head.criterion(output, batch)
             contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
         # Validation may have more batches in one process than in another: it must not wait for the others.
@@ -112,7 +114,8 @@ class GenericLoss(nn.Module):
         self.missed.update(missing)
 
 
-def _is_labelled(head: Head, batch: Batch) -> bool:
+def is_labelled(head: Head, batch: Batch) -> bool:
+    """Tell if a batch has targets for a head."""
     return not head.target_keys or any(key in batch for key in head.target_keys)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lightning_centernet.errors import UserError
 from lightning_centernet.types import Tensors
 
-WeightingSpec: TypeAlias = str | Mapping[str, Any] | nn.Module
+Weighting: TypeAlias = Callable[[Mapping[str, float]], nn.Module]
+WeightingSpec: TypeAlias = str | Mapping[str, Any] | nn.Module | Weighting
 Schedule: TypeAlias = Mapping[Any, float]  # epoch to weight
 
 CLASSIFYING = ("hm", "hm_hp", "nuscenes_att")  # heads whose loss is that of a classification
@@ -21,6 +22,8 @@ CLASSIFYING = ("hm", "hm_hp", "nuscenes_att")  # heads whose loss is that of a c
 
 class FixedWeights(nn.Module):
     """Add the losses, each times its weight.
+
+    A weighting of one's own has the same methods; to subclass this one is the easiest.
 
     Args:
         weights: name of each head to its weight, in the order of the losses.
@@ -46,6 +49,9 @@ class FixedWeights(nn.Module):
     def stats(self) -> Tensors:
         """Return what to log besides the losses: nothing."""
         return {}
+
+    def start_epoch(self, epoch: int) -> None:
+        """Do what changes with the epochs, which count from 0: nothing."""
 
 
 class UncertaintyWeights(FixedWeights):
@@ -134,6 +140,7 @@ class ScheduledWeights(FixedWeights):
         return schedule[max(schedule)]
 
 
+LEARNED = ("kendall", "fairmot")
 WEIGHTINGS = {
     "fixed": (FixedWeights, ()),
     "kendall": (UncertaintyWeights, ("classifying",)),
@@ -147,7 +154,7 @@ def make_weighting(spec: WeightingSpec, weights: Mapping[str, float]) -> nn.Modu
 
     Args:
         spec: `fixed`, `kendall`, `fairmot`; or a mapping of `name`, one of these or `scheduled`, and options of its
-            class; or a module by hand, which stays as it is.
+            class; or a module by hand, which stays as it is, or what makes one of the weights.
         weights: of the heads, in their order.
 
     Raises:
@@ -155,6 +162,8 @@ def make_weighting(spec: WeightingSpec, weights: Mapping[str, float]) -> nn.Modu
     """
     if isinstance(spec, nn.Module):
         return spec
+    if callable(spec):
+        return spec(weights)
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", None)
     if name not in WEIGHTINGS:
@@ -172,10 +181,10 @@ def make_weighting(spec: WeightingSpec, weights: Mapping[str, float]) -> nn.Modu
 
 def plain_weighting(spec: WeightingSpec) -> dict[str, Any] | None:
     """Describe a weighting in plain values from which `make_weighting` makes it again; None for one made by hand."""
-    if isinstance(spec, nn.Module):
-        return None
     if isinstance(spec, str):
         return {"name": spec}
+    if not isinstance(spec, Mapping):
+        return None
     schedules = spec.get("epochs") or {}
     epochs = {name: {str(epoch): weight for epoch, weight in each.items()} for name, each in schedules.items()}
     return dict(spec) | ({"epochs": epochs} if epochs else {})

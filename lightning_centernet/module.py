@@ -22,10 +22,12 @@ from lightning_centernet.checkpoints import forget_lengths, read_checkpoint, ref
 from lightning_centernet.decoding import decode
 from lightning_centernet.errors import UserError
 from lightning_centernet.evaluation import ground_truth, per_image
-from lightning_centernet.generic_loss import GenericLoss
+from lightning_centernet.generic_loss import GenericLoss, Normalize
 from lightning_centernet.geometry.size import as_input_size
-from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
+from lightning_centernet.head_weights import WeightingSpec, make_weighting, plain_weighting
+from lightning_centernet.heads import Head, HeadSpec, head_specs, standard_heads
 from lightning_centernet.intervals import LoggedSteps
+from lightning_centernet.labels import LabelledHeads, may_lack_targets
 from lightning_centernet.metrics import DetectionMetrics
 from lightning_centernet.models import Network, make_backbone
 from lightning_centernet.preparation import denormalize, prepare
@@ -60,6 +62,8 @@ class CenterNet(LightningModule):
         std: of each channel.
         head_width: channels inside a head.
         max_detections: peaks kept in each image.
+        weighting: how the heads' losses become one, see `make_weighting`.
+        normalize: what the losses are averaged over, see `GenericLoss`.
         on_anomaly: what a loss that is NaN or infinite does in training: `raise` or `skip`, see `Anomalies`.
 
     Raises:
@@ -86,29 +90,30 @@ class CenterNet(LightningModule):
         std: Sequence[float] = IMAGENET_STD,
         head_width: int = 64,
         max_detections: int = 100,
+        weighting: WeightingSpec = "fixed",
+        normalize: Normalize = "process",
         on_anomaly: OnAnomaly = "raise",
     ) -> None:
         super().__init__()
         self.heads = standard_heads(heads, classes=len(classes) if classes else None)
         if not self.heads:
             raise UserError("no heads are given: choose heads=ctdet, or name them: {'hm': 3, 'wh': 2, 'reg': 2}")
-        labels = self.heads["hm"].channels if "hm" in self.heads else 0
-        self.classes = tuple(classes or map(str, range(labels)))
-        self.category_ids = tuple(category_ids or range(1, len(self.classes) + 1))
-        if len(self.category_ids) != len(self.classes):
-            raise UserError(f"there are {len(self.category_ids)} category_ids for {len(self.classes)} classes")
+        self.classes, self.category_ids = _classes(classes, category_ids, self.heads)
         self.input_size, self.mean, self.std = as_input_size(input_size), tuple(mean), tuple(std)
         self.max_detections = max_detections
         self.optimizer, self.scheduler = optimizer, scheduler
         body = make_backbone(backbone, self.input_size)
         self.network = Network(body, self.heads, head_width=head_width, input_size=self.input_size)
         self.stride = self.network.stride
-        self.criterion = GenericLoss(self.heads)
+        weights = make_weighting(weighting, {name: head.weight for name, head in self.heads.items()})
+        self.criterion = GenericLoss(self.heads, weighting=weights, normalize=normalize)
         self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
         self.anomalies = Anomalies(on_anomaly)
         self.loss_stats: Tensors = {}
         self._logged = LoggedSteps()
-        self.save_hyperparameters(self._plain_arguments(backbone, head_width))
+        self._labelled = LabelledHeads(self.heads)
+        described = {"head_width": head_width, "weighting": plain_weighting(weighting)}
+        self.save_hyperparameters(self._plain_arguments(backbone) | described)
 
     def forward(self, image: Tensor) -> list[Outputs]:
         """Map (B, 3, H, W) normalised images to raw logits, a dict of heads for each stack."""
@@ -128,8 +133,12 @@ class CenterNet(LightningModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise the images and encode the annotations, on the device."""
-        heads = {} if self._trainer is not None and self.trainer.predicting else self.heads
-        return each_batch(batch, lambda one: prepare(one, heads, self.stride, self.mean, self.std))
+        predicts = self._trainer is not None and self.trainer.predicting
+        heads, lacking = {} if predicts else self.heads, may_lack_targets(self._trainer)
+        prepared = each_batch(batch, lambda one: prepare(one, heads, self.stride, self.mean, self.std, partial=lacking))
+        for one in batches_of(prepared) if self._trainer is not None and self.trainer.training else ():
+            self._labelled.look(one)
+        return prepared
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the loss, and keep `loss_stats`.
@@ -142,6 +151,18 @@ class CenterNet(LightningModule):
         tot, stats = add_losses(results, list(self.heads))
         self.loss_stats = {name: value.detach() for name, value in stats.items()}
         return torch.as_tensor(tot)
+
+    def on_train_start(self) -> None:
+        """Take the weights of the epoch; that of a resumed run is not announced again."""
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Take the weights of the epoch."""
+        self.criterion.weighting.start_epoch(self.current_epoch)  # type: ignore[operator]  # a module's method
+
+    def on_train_epoch_end(self) -> None:
+        """Make sure that all heads have learned."""
+        self._labelled.require_all(self.trainer)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log every entry of `loss_stats` as `train/...`, in the steps that the trainer logs and at an epoch's end."""
@@ -219,7 +240,7 @@ class CenterNet(LightningModule):
         # mypy: Lightning's own lets a file name what is called.
         checkpoint = read_checkpoint(checkpoint_path)
         arguments = stored_arguments(checkpoint, cls) | kwargs
-        for name in ("backbone", "heads"):
+        for name in ("backbone", "heads", "weighting"):
             if name in arguments and arguments[name] is None:
                 raise UserError(f"{checkpoint_path}: its {name} was made by hand: pass {name}= to load_from_checkpoint")
         model = cls(**arguments)
@@ -236,19 +257,12 @@ class CenterNet(LightningModule):
         own = {**self.hparams, "classes": list(self.classes)}
         refuse_another_model(stored_arguments(checkpoint, type(self)), own, self.heads)
         forget_lengths(checkpoint.get("lr_schedulers", ()))
+        self.criterion.weighting.start_epoch(checkpoint.get("epoch", 0))  # type: ignore[operator]  # a module's method
 
-    def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any], head_width: int) -> dict[str, Any]:
-        return {
-            "backbone": dict(backbone) if isinstance(backbone, Mapping) else None,
-            "heads": head_specs(self.heads),
-            "classes": list(self.classes),
-            "category_ids": list(self.category_ids),
-            "input_size": list(self.input_size),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "head_width": head_width,
-            "max_detections": self.max_detections,
-        }
+    def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any]) -> dict[str, Any]:
+        lists = {name: list(getattr(self, name)) for name in ("classes", "category_ids", "input_size", "mean", "std")}
+        spec = dict(backbone) if isinstance(backbone, Mapping) else None
+        return {"backbone": spec, "heads": head_specs(self.heads), **lists, "max_detections": self.max_detections}
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
         stacks = self(batch["image"])
@@ -269,3 +283,13 @@ class CenterNet(LightningModule):
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
             metric.reset()
+
+
+def _classes(
+    names: Sequence[str] | None, ids: Sequence[int] | None, heads: Mapping[str, Head]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    names = tuple(names or map(str, range(heads["hm"].channels if "hm" in heads else 0)))
+    ids = tuple(ids or range(1, len(names) + 1))
+    if len(ids) != len(names):
+        raise UserError(f"there are {len(ids)} category_ids for {len(names)} classes")
+    return names, ids

@@ -38,7 +38,15 @@ def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return ((image * scale + shift) * 255).round().clamp(0, 255).byte()
 
 
-def prepare(batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence[float], std: Sequence[float]) -> Batch:
+def prepare(
+    batch: Batch,
+    heads: Mapping[str, Head],
+    stride: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    partial: bool = False,
+) -> Batch:
     """Normalise uint8 images, and encode annotations; what is there already stays as it is.
 
     Args:
@@ -48,6 +56,7 @@ def prepare(batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence
         stride: input pixels per output cell.
         mean: of each colour channel.
         std: of each colour channel.
+        partial: leave out heads whose targets the annotations do not have.
 
     Returns:
         A new dict.
@@ -58,5 +67,5 @@ def prepare(batch: Batch, heads: Mapping[str, Head], stride: int, mean: Sequence
         prepared["image"] = normalize(image, mean, std, batch.get("color"))
     if "annotations" in batch and "ind" not in batch:
         grid = Grid(image.shape[2] // stride, image.shape[3] // stride, stride)
-        prepared |= encode(batch["annotations"], heads, grid)
+        prepared |= encode(batch["annotations"], heads, grid, partial=partial)
     return prepared

@@ -56,6 +56,7 @@ class TestRebuilding:
             "backbone": SPEC, "heads": content["hyper_parameters"]["heads"], "classes": ["a", "b", "c"],
             "category_ids": [4, 9, 2], "input_size": [96, 128], "mean": [0.1, 0.2, 0.3],
             "std": [0.229, 0.224, 0.225], "head_width": 8, "max_detections": 20,
+            "weighting": {"name": "fixed"},
         }  # fmt: skip
 
     def test_of_a_spec(self, of_spec):

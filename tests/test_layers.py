@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import those that it names, and itself. Everybody may import `errors` and `types`.
 FREE = {"errors", "types"}
 CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation"}
+TRAINING = {"anomalies", "batches", "head_weights", "intervals", "labels"}
 ROOMS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -30,15 +31,16 @@ ROOMS: dict[str, set[str]] = {
     "preparation": {"encoding", "heads"},
     "testing": {"encoding", "heads"},
     "intervals": set(),
+    "labels": {"generic_loss", "heads"},
     "anomalies": {"intervals"},
     "gradient_norms": {"intervals"},
     "batches": set(),
-    "checkpoints": {"heads"},
+    "checkpoints": {"head_weights", "heads"},
     "metrics": set(),
     "results": set(),
     "draw": set(),
     "data": {"geometry"},
-    "module": {*CORE, "anomalies", "batches", "checkpoints", "evaluation", "head_weights", "intervals", "metrics"},
+    "module": {*CORE, *TRAINING, "checkpoints", "evaluation", "metrics"},
     "callbacks": {"draw"},
     "_conf": set(),
     "__init__": {"_conf"},

@@ -196,7 +196,7 @@ class TestBatchesInTheOriginalsKeys:
         batch = fake_batch(DETECTION)
         del batch["wh"]
         loader = DataLoader([batch], batch_size=None)
-        with pytest.raises(UserError, match="head `wh` finds no `wh` in the batch"):
+        with pytest.raises(UserError, match=r"no batch of the epoch had targets for head `wh` \(`wh`\): add them"):
             quiet_trainer().fit(tiny_model(), loader)
 
 

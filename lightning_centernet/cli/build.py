@@ -70,7 +70,7 @@ def build_model(config: DictConfig, data: DetectionData) -> CenterNet:
     options: Any = OmegaConf.to_container(config.model, resolve=True)
     del options["_target_"]
     return kind(
-        **network_parts(config, "backbone", "heads"),
+        **network_parts(config, "backbone", "heads", "weighting"),
         **training_parts(config),
         classes=data.classes,
         category_ids=data.category_ids,

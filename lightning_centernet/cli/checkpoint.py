@@ -82,7 +82,7 @@ def load_model(config: DictConfig, file: Path) -> CenterNet:
     stored = read_checkpoint(file).get("hyper_parameters")
     if stored is None:
         raise UserError(f"ckpt_path={file}: holds only weights, no model: use fit init_from={file}")
-    absent = [name for name in ("backbone", "heads") if stored.get(name) is None]
+    absent = [name for name in ("backbone", "heads", "weighting") if stored.get(name) is None]
     parts = network_parts(config, *absent) | training_parts(config)
     return model_class(config).load_from_checkpoint(file, **parts)
 

@@ -59,7 +59,7 @@ def fit(config: DictConfig) -> float | None:
     trainer = build_trainer(config)
     show_start(config, data, model)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    made_by_hand = [name for name in ("backbone", "heads") if model.hparams[name] is None]
+    made_by_hand = [name for name in ("backbone", "heads", "weighting") if model.hparams[name] is None]
     show_end(
         config,
         trainer,

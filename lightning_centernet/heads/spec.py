@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 from torch import Tensor, nn
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import MissingTargetsError, UserError
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.losses import Contribution
 from lightning_centernet.types import Batch, Detections, Tensors
@@ -62,6 +62,11 @@ class Head(ABC):
         return "center"
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Other heads, if the task has them, whose predictions at the same places `criterion` gets behind its own."""
+        return ()
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Fields of the detections that must be final before this head is decoded."""
         return ()
@@ -82,7 +87,7 @@ class Head(ABC):
 
         Args:
             prediction: (B, M, channels) at the objects' centres, (B, M * J, channels) at the joints, or
-                (B, channels, h, w), as `at` says.
+                (B, channels, h, w), as `at` says; followed by the channels of what it `reads`.
             batch: holds this head's targets.
 
         Returns:
@@ -125,9 +130,9 @@ def _describe(kind: Any) -> str:
     return f"one of {', '.join(map(repr, allowed))}" if allowed else f"of the type {getattr(kind, '__name__', kind)}"
 
 
-def without_encoder(name: str) -> UserError:
+def without_encoder(name: str) -> MissingTargetsError:
     """Explain that a head's targets must come with the batch."""
-    return UserError(
+    return MissingTargetsError(
         f"head `{name}` cannot make its targets from annotations: bring batches that hold the encoded targets, "
         f"or remove the head"
     )
