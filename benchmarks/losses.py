@@ -60,8 +60,7 @@ def case(
     batch = _on_device(fake_batch(heads, objects=task.slots // 2, slots=task.slots, **size))
     batch["hm"] = batch["hm"].contiguous(memory_format=layout)
     logits = {
-        name: output.to(DEVICE, dtype, memory_format=layout)
-        for name, output in fake_outputs(heads, **size).items()
+        name: output.to(DEVICE, dtype, memory_format=layout) for name, output in fake_outputs(heads, **size).items()
     }
     criterion, weights = GenericLoss(heads).to(DEVICE), {name: head.weight for name, head in heads.items()}
 

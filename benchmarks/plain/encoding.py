@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def batch_targets(boxes: list[NDArray], labels: list[NDArray], classes: int, size: tuple[int, int], slots: int) -> dict[str, Tensor]:
+def batch_targets(
+    boxes: list[NDArray], labels: list[NDArray], classes: int, size: tuple[int, int], slots: int
+) -> dict[str, Tensor]:
     """Encode each image's boxes (n, 4) in output cells, and stack."""
     images = [targets(*objects, classes, size, slots) for objects in zip(boxes, labels, strict=True)]
     return {name: torch.stack([torch.from_numpy(image[name]) for image in images]) for name in images[0]}

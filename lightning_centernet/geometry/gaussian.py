@@ -61,16 +61,18 @@ def _merge(heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, devi
 def _paint(heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, deviation: Tensor) -> None:
     # On the host painting small windows one by one is several times faster than full grids.
     canvas, height, width = heatmap.numpy(), heatmap.shape[2], heatmap.shape[3]
-    places = (radii >= 0).nonzero().tolist()
-    chosen = (radii >= 0).flatten()
-    columns = [cells.flatten(0, 1), radii.flatten()[:, None], channels.flatten()[:, None]]
-    objects = torch.cat(columns, 1)[chosen]
-    scales = (-1 / (2 * deviation.flatten()[chosen].double() ** 2)).tolist()
-    for (image, _), (x, y, radius, channel), scale in zip(places, objects.tolist(), scales, strict=True):
+    image, slot = (radii >= 0).nonzero().unbind(1)
+    objects = [image, channels[image, slot], *cells[image, slot].unbind(1), radii[image, slot]]
+    middle = int(radii.amax()) if len(image) else 0
+    offset = np.arange(-middle, middle + 1)
+    profiles = np.exp(offset**2 / (-2 * deviation[image, slot, None].double().numpy() ** 2))  # along either axis
+    for profile, (b, c, x, y, radius) in zip(profiles, torch.stack(objects, 1).tolist(), strict=True):
         left, right = max(x - radius, 0), min(x + radius + 1, width)
         top, bottom = max(y - radius, 0), min(y + radius + 1, height)
         if left < right and top < bottom:
-            column = np.exp(scale * (np.arange(left, right) - x) ** 2)
-            row = np.exp(scale * (np.arange(top, bottom) - y) ** 2)
-            window = canvas[image, channel, top:bottom, left:right]
-            np.maximum(window, np.outer(row, column), out=window, casting="same_kind")
+            column, row = (
+                profile[middle + top - y : middle + bottom - y],
+                profile[middle + left - x : middle + right - x],
+            )
+            window = canvas[b, c, top:bottom, left:right]
+            np.maximum(window, np.outer(column, row), out=window, casting="same_kind")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import draw_gaussians
+from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target
 from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision
@@ -88,24 +88,9 @@ class Heatmap(Head):
         There the map is 1, which the sparse loss counts neither as positive nor as negative (CenterTrack), or 0.9999,
         which is next to nothing for the dense one (CenterNet).
         """
-        grid = objects.grid
-        shape = (objects.mask.shape[0], self.channels, grid.height, grid.width)
-        heatmap = torch.zeros(shape, device=objects.cells.device)
+        heatmap = objects.blank(self.channels)
         radii = objects.radii.clamp(max=-1) + 7 * objects.mask if self.mse else objects.radii  # three deviations of 2
         draw_gaussians(heatmap, objects.cells, objects.labels, radii, sigma=2.0 if self.mse else None)
         level = 1.0 if self.focal == "sparse" else 0.9999
-        torch.maximum(heatmap, level * ignored_regions(objects, self.channels), out=heatmap)
+        fill_boxes(heatmap, objects.boxes.long(), objects.annotations["labels"], objects.ignored, level)
         return {self.name: heatmap}
-
-
-def ignored_regions(objects: Objects, classes: int) -> Tensor:
-    """Mark the cells, (B, C, h, w), that lie in an ignored region of their class (label -1: of every class)."""
-    grid, device = objects.grid, objects.cells.device
-    left, top, right, bottom = objects.boxes.long().unsqueeze(-1).unbind(-2)
-    columns, rows = torch.arange(grid.width, device=device), torch.arange(grid.height, device=device)
-    inside_rows = ((rows >= top) & (rows <= bottom)).float()
-    inside_columns = ((columns >= left) & (columns <= right)).float()
-    labels = objects.annotations["labels"].unsqueeze(-1)
-    concerned = (labels == torch.arange(classes, device=device)) | (labels == -1)
-    concerned = concerned & objects.ignored.unsqueeze(-1)
-    return torch.einsum("bmc,bmh,bmw->bchw", concerned.float(), inside_rows, inside_columns).clamp(max=1)

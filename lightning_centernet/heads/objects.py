@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ class Objects:
         mask: (B, M) bool, slots with an object to learn.
         ignored: (B, M) bool, slots with a region where nothing is to be learned.
         radii: (B, M) int64, of their heat map peaks; -1 in slots without an object to learn.
+        memory_format: of maps.
     """
 
     annotations: Annotations
@@ -38,14 +40,28 @@ class Objects:
     mask: Tensor
     ignored: Tensor
     radii: Tensor
+    memory_format: torch.memory_format = torch.contiguous_format
 
     @property
     def index(self) -> Tensor:
         """(B, M) int64, the cells as y * w + x; 0 in slots without an object."""
         return (self.cells[..., 1] * self.grid.width + self.cells[..., 0]) * self.mask
 
+    def blank(self, channels: int) -> Tensor:
+        """Make a map of zeros, (B, channels, h, w) float32."""
+        last = self.memory_format == torch.channels_last
+        size = (len(self.mask), self.grid.height, self.grid.width)
+        shape = (*size, channels) if last else (size[0], channels, *size[1:])
+        if self.mask.device.type == "cpu":  # numpy's zeros take no time where they stay zeros
+            maps = torch.from_numpy(np.zeros(shape, dtype=np.float32))
+        else:
+            maps = torch.zeros(shape, device=self.mask.device)
+        return maps.permute(0, 3, 1, 2) if last else maps
 
-def place(annotations: Annotations, grid: Grid) -> Objects:
+
+def place(
+    annotations: Annotations, grid: Grid, memory_format: torch.memory_format = torch.contiguous_format
+) -> Objects:
     """Place annotations on the grid.
 
     Objects that do not overlap it are dropped from `mask` (CenterNet, section 4; the clipping is the originals').
@@ -69,4 +85,5 @@ def place(annotations: Annotations, grid: Grid) -> Objects:
         mask=mask,
         ignored=ignored,
         radii=torch.where(mask, gaussian_radius(height.ceil(), width.ceil()).long().clamp(min=0), -1),
+        memory_format=memory_format,
     )
