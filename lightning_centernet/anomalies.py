@@ -79,10 +79,11 @@ class Anomalies(Callback):
         self._bad: Tensor | None = None  # 1 if the next optimiser step is to be left out
         self._skipped: Tensor | None = None  # optimiser steps of this epoch
         self._steps = 0  # all of this epoch
+        self._begun = False  # to step
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
-        self._seen, self._watched = [], []
+        self._seen, self._watched, self._begun = [], [], False
         if stage == "fit":
             criterion: nn.Module = pl_module.criterion  # type: ignore[assignment]  # a module may have any attribute
             self._handle = criterion.register_forward_hook(self._see, with_kwargs=True)
@@ -112,10 +113,13 @@ class Anomalies(Callback):
         """Leave the step out if it is bad."""
         if self._bad is None:
             return
-        if _is_fused(optimizer) and optimizer.state:  # the first step of a fused SGD makes its state from it
+        if _is_fused(optimizer) and self._begun:  # a fused SGD makes its state in its first step, also in one left out
             optimizer.found_inf = self._bad  # type: ignore[attr-defined]  # what a GradScaler tells such optimisers
-        elif _scaler(trainer) is None and self._bad.item():
-            optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient is not stepped
+        elif _scaler(trainer) is None:
+            if self._bad.item():
+                optimizer.zero_grad(set_to_none=True)  # a parameter without a gradient is not stepped
+            else:
+                self._begun = True
         self._skipped = self._bad if self._skipped is None else self._skipped + self._bad
         self._steps, self._bad = self._steps + 1, None
 

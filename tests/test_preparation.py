@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import v2
 
 from lightning_centernet import encode, standard_heads
@@ -15,6 +14,7 @@ from lightning_centernet.module import IMAGENET_MEAN, IMAGENET_STD
 from lightning_centernet.preparation import denormalize, normalize, prepare
 from lightning_centernet.testing import FakeData, fake_batch
 from tests.tiny import DETECTION, SIZE, quiet_trainer, tiny_model
+from tests.waiting import Recorder
 
 NORMALIZATION = IMAGENET_MEAN, IMAGENET_STD
 HEADS = standard_heads(DETECTION)
@@ -85,27 +85,6 @@ class TestPrepare:
         batch = {"image": picture(2, 3, 64, 96), "annotations": annotated()}
         prepared = prepare(batch, HEADS, stride, *NORMALIZATION)
         assert prepared["hm"].shape == (2, 3, 64 // stride, 96 // stride)
-
-
-class Recorder(TorchDispatchMode):
-    """Counts the operators that make the host wait for a device, or a device for the host."""
-
-    WAITING = "_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero", "lift_fresh"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.name().removeprefix("aten::").partition(".")[0]
-        waits = name in self.WAITING or (name in ("index", "index_put_") and self._masked(args))
-        if waits:
-            self.seen[name] += 1
-        return func(*args, **(kwargs or {}))
-
-    @staticmethod
-    def _masked(args):
-        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
 
 
 class TestNoWaiting:
