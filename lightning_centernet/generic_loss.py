@@ -93,7 +93,9 @@ class GenericLoss(nn.Module):
             if head.at != "map":
                 key = INDEX[head.at]
                 cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
-                output = full_precision(read(output, cells[key]))
+                others = [raw_output(stack, self.heads[name]) for name in head.reads if name in self.heads]
+                read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
+                output = torch.cat(read_at, dim=-1) if others else read_at[0]
             given = head.criterion(output, batch)
             contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
         # Validation may have more batches in one process than in another: it must not wait for the others.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -12,16 +13,22 @@ from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import gaussian_rows
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import Regression
-from lightning_centernet.types import Detections, Tensors
+from lightning_centernet.heads.spec import target
+from lightning_centernet.losses import BoxLoss, Elementwise, Named, widen
+from lightning_centernet.types import Batch, Detections, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size(Regression):
     """`wh`: width and height of the box in output cells (CenterNet, section 3).
 
+    A loss of boxes lays the size round the centre that `reg` predicts, if the task has it, else round the true one.
+
     Attributes:
         class_specific: a size for each class, 2 C channels; targets `cat_spec_wh` and `cat_spec_mask` (B, M, 2 C).
     """
+
+    kinds: ClassVar[tuple[type[Named], ...]] = (Elementwise, BoxLoss)
 
     weight: float = 0.1
     class_specific: bool = False
@@ -40,6 +47,13 @@ class Size(Regression):
             )
         if self.dense and self.class_specific:
             raise UserError(f"head `{self.name}`: dense=true and class_specific=true exclude each other: drop one")
+        if self.class_specific and isinstance(self.compare, BoxLoss):
+            raise UserError(f"head `{self.name}`: loss={self.compare.name} compares boxes: drop class_specific=true")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The centre, for a loss of boxes."""
+        return ("reg",) if isinstance(self.compare, BoxLoss) else ()
 
     @property
     def channels_per_class(self) -> int:
@@ -65,6 +79,16 @@ class Size(Regression):
     def provides(self) -> tuple[str, ...]:
         """The box."""
         return ("boxes",)
+
+    def object_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Compare the boxes, relative to the centre's cell."""
+        size, center = prediction[..., :2], prediction[..., 2:]
+        wanted_size = target(batch, self, *self.target_keys, like=size)
+        if center.shape[-1] and "reg" in batch:
+            boxes, wanted = _box(center, size), _box(target(batch, self, "reg", like=center), wanted_size)
+        else:
+            boxes, wanted = _box(torch.zeros_like(size), size), _box(torch.zeros_like(size), wanted_size)
+        return self.compare(widen(boxes, wanted), wanted)
 
     def encode(self, objects: Objects) -> Tensors:
         """Encode the clipped box's size, spread over the classes or over the object's peak where that is asked for."""
@@ -102,8 +126,7 @@ class Size(Regression):
         if self.class_specific:
             index = (2 * detections["labels"]).unsqueeze(-1) + torch.arange(2, device=values.device)
             values = values.gather(-1, index)
-        half = values.clamp(min=0) / 2
-        return {"boxes": torch.cat([detections["centers"] - half, detections["centers"] + half], dim=-1)}
+        return {"boxes": _box(detections["centers"], values.clamp(min=0))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +155,8 @@ class Edges(Regression):
         amodal: `ltrb_amodal`, the box as it goes on outside the image.
     """
 
+    kinds: ClassVar[tuple[type[Named], ...]] = (Elementwise, BoxLoss)
+
     weight: float = 0.1
     amodal: bool = False
 
@@ -144,6 +169,15 @@ class Edges(Regression):
         """Return the edges."""
         return (objects.amodal if self.amodal else objects.boxes) - objects.cells.repeat(1, 1, 2), objects.mask
 
+    def object_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Compare the boxes, relative to the centre's cell."""
+        wanted = target(batch, self, *self.target_keys, like=prediction)
+        return self.compare(widen(prediction, wanted), wanted)
+
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Place the box; it replaces one that was laid round the centre."""
         return {"boxes": detections["cells"].repeat(1, 1, 2) + values}
+
+
+def _box(center: Tensor, size: Tensor) -> Tensor:
+    return torch.cat([center - size / 2, center + size / 2], dim=-1)

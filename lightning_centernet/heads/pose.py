@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.heads.heatmap import Heatmap
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import Regression
-from lightning_centernet.heads.spec import Location, without_encoder
-from lightning_centernet.types import Detections, Tensors
+from lightning_centernet.heads.spec import Location, target, without_encoder
+from lightning_centernet.losses import Elementwise, KeypointLoss, Named
+from lightning_centernet.types import Batch, Detections, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joints(Regression):
-    """`hps`: each joint minus the integer centre, in output cells, x before y (CenterNet, section 4.2)."""
+    """`hps`: each joint minus the integer centre, in output cells, x before y (CenterNet, section 4.2).
+
+    The loss `oks` takes an object's area from the target of `wh`.
+    """
+
+    kinds: ClassVar[tuple[type[Named], ...]] = (Elementwise, KeypointLoss)
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: an option has a value that it does not allow, or there is not one sigma for each joint.
+        """
+        super().__post_init__()
+        sigmas = dict(self.compare.options).get("sigmas")
+        if isinstance(sigmas, tuple) and 2 * len(sigmas) != self.channels:
+            raise UserError(
+                f"head `{self.name}`: {len(sigmas)} sigmas do not fit {self.channels} channels, two for each joint: "
+                f"set heads.{self.name}.loss.sigmas=[...]"
+            )
+
+    def object_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Compare the joints, in proportion to the object's size."""
+        wanted = target(batch, self, *self.target_keys, like=prediction)
+        mask = target(batch, self, *self.mask_keys)
+        visible = (mask if mask.ndim == prediction.ndim else mask.unsqueeze(-1)).expand_as(prediction)
+        width, height = target(batch, self, "wh").to(prediction.dtype).unbind(-1)
+        joints, wanted_joints, labels = (torch.unflatten(each, -1, (-1, 2)) for each in (prediction, wanted, visible))
+        return self.compare(joints, wanted_joints, area=width * height, visible=labels.amax(-1))
 
     @property
     def provides(self) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,15 @@ from torch import Tensor
 from lightning_centernet.errors import MissingTargetsError, UserError
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target, without_encoder
-from lightning_centernet.losses import Average, Contribution, regression_terms
+from lightning_centernet.losses import (
+    Average,
+    Contribution,
+    Elementwise,
+    Named,
+    named_loss,
+    object_average,
+    regression_terms,
+)
 from lightning_centernet.types import Batch, Detections, Tensors
 
 
@@ -24,16 +33,38 @@ class Regression(Head):
     heads, as in CenterNet's batches.
 
     Attributes:
-        loss: the elementwise loss.
-        average: what to divide by; labelled `objects` for smooth L1, as in CenterNet, labelled `elements` otherwise.
+        loss: name of the elementwise loss, or a mapping of its `name` and its options (docs/losses.md).
+        average: what to divide by; labelled `objects` for smooth L1, as in CenterNet, and where a loss compares whole
+            objects; labelled `elements` otherwise.
         mask: key of the mask, if not one of the above.
         dense: supervise the whole peak of an object from `dense_<name>` and `dense_<name>_mask`, (B, channels, h, w).
     """
 
-    loss: Literal["l1", "smooth_l1", "normalized_l1", "mse"] = "l1"
+    kinds: ClassVar[tuple[type[Named], ...]] = (Elementwise,)
+
+    loss: str | Mapping[str, Any] = "l1"
     average: Average | None = None
     mask: str | None = None
     dense: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: an option has a value that it does not allow.
+        """
+        super().__post_init__()
+        compare = self.compare
+        if self.dense and not isinstance(compare, Elementwise):
+            raise UserError(f"head `{self.name}`: loss={compare.name} compares objects: drop dense=true")
+
+    @cached_property
+    def compare(self) -> Named:
+        """The loss."""
+        try:
+            return named_loss(self.loss, *self.kinds)
+        except UserError as error:
+            raise UserError(f"head `{self.name}`: {error}") from None
 
     @property
     def at(self) -> Location:
@@ -53,15 +84,18 @@ class Regression(Head):
         return (f"dense_{self.name}_mask",) if self.dense else (f"{self.name}_mask", "reg_mask")
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor | Sequence[Contribution]:
-        """Average the elementwise loss over the labelled values."""
+        """Average the loss over the labelled values, or objects."""
+        mask = target(batch, self, *self.mask_keys)
+        if not isinstance(self.compare, Elementwise):
+            return [object_average(self.object_losses(prediction, batch), mask, all_slots=self.average == "slots")]
         values = self.activate(prediction, batch)
-        return regression_terms(
-            values,
-            target(batch, self, *self.target_keys, like=values),
-            target(batch, self, *self.mask_keys),
-            loss=self.loss,
-            average=self.average or ("objects" if self.loss == "smooth_l1" else "elements"),
-        )
+        wanted = target(batch, self, *self.target_keys, like=values)
+        usual: Average = "objects" if self.compare.name == "smooth_l1" else "elements"
+        return regression_terms(values, wanted, mask, loss=self.compare, average=self.average or usual)
+
+    def object_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Compute the loss of each object, (B, M), for the kinds of losses that compare whole objects."""
+        raise NotImplementedError
 
     def activate(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Turn raw outputs into the physical values that the targets hold."""

@@ -62,6 +62,11 @@ class Head(ABC):
         return "center"
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Other heads, if the task has them, whose predictions at the same places `criterion` gets behind its own."""
+        return ()
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Fields of the detections that must be final before this head is decoded."""
         return ()
@@ -82,7 +87,7 @@ class Head(ABC):
 
         Args:
             prediction: (B, M, channels) at the objects' centres, (B, M * J, channels) at the joints, or
-                (B, channels, h, w), as `at` says.
+                (B, channels, h, w), as `at` says; followed by the channels of what it `reads`.
             batch: holds this head's targets.
 
         Returns:

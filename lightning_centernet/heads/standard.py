@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -25,11 +25,19 @@ HeadSpec: TypeAlias = int | Mapping[str, Any] | Head | None
 
 @dataclass(frozen=True)
 class Standard:
-    """One of the family's heads: its class, and its channels, or None where they depend on the data."""
+    """One of the family's heads.
+
+    Attributes:
+        head: its class.
+        channels: None where they depend on the data.
+        fixed: no other number of channels is allowed.
+        by_loss: channels where a loss needs others.
+    """
 
     head: type[Head]
     channels: int | None = None
     fixed: bool = True
+    by_loss: Mapping[str, int] = field(default_factory=dict)
 
 
 # In the order in which losses are reported.
@@ -42,11 +50,11 @@ STANDARD: Mapping[str, Standard] = MappingProxyType(
         "hps": Standard(Joints),
         "hm_hp": Standard(JointHeatmap),
         "hp_offset": Standard(JointOffset, 2),
-        "dep": Standard(Depth, 1, fixed=False),
-        "dep_sec": Standard(Depth, 1, fixed=False),
+        "dep": Standard(Depth, 1, fixed=False, by_loss={"laplace": 2}),
+        "dep_sec": Standard(Depth, 1, fixed=False, by_loss={"laplace": 2}),
         "dim": Standard(Dimensions, 3),
-        "rot": Standard(Rotation, 8),
-        "rot_sec": Standard(Rotation, 8),
+        "rot": Standard(Rotation, 8, by_loss={"sin_cos": 2}),
+        "rot_sec": Standard(Rotation, 8, by_loss={"sin_cos": 2}),
         "amodel_offset": Standard(AmodalOffset, 2),
         "ltrb_amodal": Standard(Edges, 4),
         "tracking": Standard(Displacement, 2),
@@ -149,13 +157,15 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classe
 
 def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes: int | None) -> Any:
     given = options.get("channels")
-    usual = classes if name == "hm" else standard.channels
+    loss = options.get("loss")
+    named = str(loss.get("name") if isinstance(loss, Mapping) else loss)
+    usual = classes if name == "hm" else standard.by_loss.get(named, standard.channels)
     if name == "wh" and options.get("class_specific"):
         usual = None if classes is None else 2 * classes
     if given is None and usual is None:
         raise UserError(f"head `{name}` needs its number of channels: set heads.{name}.channels")
-    if given is not None and standard.fixed and standard.channels not in (None, given):
-        raise UserError(f"head `{name}` has {standard.channels} channels, not {given}: leave the number out")
+    if None not in (given, standard.channels) and standard.fixed and given != usual:
+        raise UserError(f"head `{name}` has {usual} channels, not {given}: leave the number out")
     return usual if given is None else given
 
 

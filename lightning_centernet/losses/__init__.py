@@ -1,7 +1,7 @@
 """Losses: pure functions that compute in full precision and stay attached to the graph, and modules of them."""
 
 from lightning_centernet.losses.attribute import attribute_loss, attribute_terms
-from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
+from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss, widen
 from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
 from lightning_centernet.losses.depth import depth_from_logits
 from lightning_centernet.losses.elementwise import (
@@ -34,9 +34,17 @@ from lightning_centernet.losses.modules import (
     WeightedLoss,
     WingLoss,
 )
-from lightning_centernet.losses.named import BoxLoss, Elementwise, box_loss, elementwise
+from lightning_centernet.losses.named import (
+    BoxLoss,
+    Elementwise,
+    KeypointLoss,
+    Named,
+    UncertainLoss,
+    elementwise,
+    named_loss,
+)
 from lightning_centernet.losses.precision import full_precision
-from lightning_centernet.losses.regression import regression_loss, regression_terms
+from lightning_centernet.losses.regression import object_average, regression_loss, regression_terms
 from lightning_centernet.losses.rotation import RotationAverage, rotation_loss, rotation_terms, sin_cos_loss
 from lightning_centernet.losses.terms import Average, Contribution, Ratio, SumOverRanks, Term, average
 from lightning_centernet.losses.uncertainty import laplace_loss
@@ -56,10 +64,12 @@ __all__ = [
     "GIoULoss",
     "HuberLoss",
     "IoULoss",
+    "KeypointLoss",
     "L1Loss",
     "L2Loss",
     "LaplaceLoss",
     "Listed",
+    "Named",
     "NormalizedL1Loss",
     "OKSLoss",
     "QualityFocalLoss",
@@ -70,6 +80,7 @@ __all__ = [
     "SmoothL1Loss",
     "SumOverRanks",
     "Term",
+    "UncertainLoss",
     "WeightedLoss",
     "WingLoss",
     "attribute_loss",
@@ -77,7 +88,6 @@ __all__ = [
     "average",
     "balanced_l1_loss",
     "binary_cross_entropy_loss",
-    "box_loss",
     "ciou_loss",
     "dense_focal_loss",
     "depth_from_logits",
@@ -90,7 +100,9 @@ __all__ = [
     "l1_loss",
     "l2_loss",
     "laplace_loss",
+    "named_loss",
     "normalized_l1_loss",
+    "object_average",
     "oks_loss",
     "quality_focal_loss",
     "reduce_loss",
@@ -102,5 +114,6 @@ __all__ = [
     "smooth_l1_loss",
     "sparse_focal_loss",
     "weighted",
+    "widen",
     "wing_loss",
 ]

@@ -61,6 +61,16 @@ def ciou_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 1 - iou + _distance(prediction, target) + factor * v
 
 
+def widen(boxes: Tensor, target: Tensor, share: float = 0.1) -> Tensor:
+    """Let no box (..., 4) be thinner than a share of its target; the gradient is as if nothing had been done.
+
+    A box without an area has no gradient from its overlap, and a network that begins with such boxes would keep them.
+    """
+    lack = share * (target[..., 2:] - target[..., :2]) - (boxes[..., 2:] - boxes[..., :2])
+    half = lack.clamp(min=0).detach() / 2
+    return boxes + torch.cat([-half, half], dim=-1)
+
+
 def _overlap(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the intersection over union, and the union."""
     corner, opposite = torch.maximum(prediction, target)[..., :2], torch.minimum(prediction, target)[..., 2:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 from torch import Tensor
 
@@ -20,9 +20,10 @@ from lightning_centernet.losses.elementwise import (
     smooth_l1_loss,
     wing_loss,
 )
+from lightning_centernet.losses.keypoints import oks_loss
 from lightning_centernet.losses.options import Value, complete_options, did_you_mean
+from lightning_centernet.losses.uncertainty import laplace_loss
 
-Spec: TypeAlias = "str | Mapping[str, Any] | Named"
 Table: TypeAlias = Mapping[str, Callable[..., Tensor]]
 
 ELEMENTWISE: Table = MappingProxyType(
@@ -38,6 +39,8 @@ ELEMENTWISE: Table = MappingProxyType(
     }
 )
 BOXES: Table = MappingProxyType({"iou": iou_loss, "giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss})
+KEYPOINTS: Table = MappingProxyType({"oks": oks_loss})
+UNCERTAIN: Table = MappingProxyType({"laplace": laplace_loss})
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,15 @@ class Named:
             UserError: naming the loss, the option, its value, and what is allowed.
         """
         if self.name not in self.table:
-            raise UserError(
-                f"unknown loss `{self.name}`{did_you_mean(self.name, self.table)}: it can be {', '.join(self.table)}"
-            )
+            raise UserError(f"unknown loss `{self.name}`: it can be {', '.join(self.table)}")
         function = self.table[self.name]
         options = complete_options(self.name, function, dict(self.options))
         object.__setattr__(self, "name", next(name for name, each in self.table.items() if each is function))
         object.__setattr__(self, "options", tuple(options.items()))
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss without reducing it."""
-        return self.table[self.name](prediction, target, reduction="none", **dict(self.options))
+    def __call__(self, prediction: Tensor, target: Tensor, **inputs: Tensor) -> Tensor:
+        """Compute the loss without reducing it; `inputs` are what it needs besides."""
+        return self.table[self.name](prediction, target, reduction="none", **dict(self.options), **inputs)
 
 
 @dataclass(frozen=True)
@@ -87,30 +88,46 @@ class BoxLoss(Named):
     table: ClassVar[Table] = BOXES
 
 
-def elementwise(spec: Spec) -> Elementwise:
-    """Build the elementwise loss that a config asks for.
+@dataclass(frozen=True)
+class KeypointLoss(Named):
+    """A loss of the keypoints of objects, (..., J, 2): gives (...)."""
+
+    table: ClassVar[Table] = KEYPOINTS
+
+
+@dataclass(frozen=True)
+class UncertainLoss(Named):
+    """A loss of numbers with their scales, (..., 2 D) against (..., D): gives (..., D)."""
+
+    table: ClassVar[Table] = UNCERTAIN
+
+
+def named_loss(spec: str | Mapping[str, Any], *kinds: type[Named]) -> Named:
+    """Build the loss that a config asks for.
 
     Args:
         spec: its name, or a mapping of `name` and its options.
+        kinds: those that it may be of.
 
     Raises:
         UserError: there is no such loss or option, or the option does not allow the value.
 
     Example:
-        >>> elementwise({"name": "smooth_l1", "beta": 0.5})
+        >>> named_loss({"name": "smooth_l1", "beta": 0.5}, Elementwise, BoxLoss)
         Elementwise(name='smooth_l1', options=(('beta', 0.5),))
     """
-    return spec if isinstance(spec, Elementwise) else Elementwise(*_read(spec))
-
-
-def box_loss(spec: Spec) -> BoxLoss:
-    """Build the loss of boxes that a config asks for, as `elementwise` does."""
-    return spec if isinstance(spec, BoxLoss) else BoxLoss(*_read(spec))
-
-
-def _read(spec: Spec) -> tuple[str, tuple[tuple[str, Any], ...]]:
     if isinstance(spec, str):
-        return spec, ()
+        spec = {"name": spec}
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise UserError(f"loss={spec!r} must be a name such as l1, or a mapping such as {{name: smooth_l1, beta: 0.5}}")
-    return spec["name"], tuple((option, value) for option, value in spec.items() if option != "name")
+    name, options = spec["name"], tuple((option, value) for option, value in spec.items() if option != "name")
+    for kind in kinds:
+        if name in kind.table:
+            return kind(name, options)
+    names = [each for kind in kinds for each in kind.table]
+    raise UserError(f"unknown loss `{name}`{did_you_mean(name, names)}: it can be {', '.join(names)}")
+
+
+def elementwise(spec: str | Mapping[str, Any]) -> Elementwise:
+    """Build an elementwise loss, see `named_loss`."""
+    return cast("Elementwise", named_loss(spec, Elementwise))

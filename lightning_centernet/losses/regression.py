@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lightning_centernet.losses.named import Elementwise
 from lightning_centernet.losses.precision import full_precision
-from lightning_centernet.losses.terms import Average, Term
+from lightning_centernet.losses.terms import Average, Ratio, Term
 from lightning_centernet.losses.terms import average as mean
 
 EPSILON = 1e-4  # added to every count by the originals
@@ -43,6 +44,21 @@ def regression_terms(
     loss = loss if isinstance(loss, Elementwise) else Elementwise(loss)
     epsilon = 0.0 if average == "slots" else EPSILON
     return [Term(loss, prediction, target, weight, average, epsilon=epsilon, at_least=1.0 if average == "slots" else 0)]
+
+
+def object_average(losses: Tensor, mask: Tensor, *, all_slots: bool = False) -> Ratio:
+    """Average the losses of objects, (B, M), over the labelled ones, or over all padded slots.
+
+    Args:
+        losses: one for each object.
+        mask: (B, M), or (B, M, D), where an object with any label counts.
+        all_slots: divide by the number of slots.
+    """
+    weight = full_precision(mask if mask.ndim == losses.ndim else mask.amax(-1))
+    total = (losses * weight).sum()
+    if all_slots:
+        return Ratio(total, torch.ones_like(weight).sum(), at_least=1.0)
+    return Ratio(total, weight.sum(), epsilon=EPSILON)
 
 
 def _rows(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses import box_loss, elementwise
+from lightning_centernet.losses import BoxLoss, Elementwise, elementwise, named_loss
 from lightning_centernet.losses.named import BOXES, ELEMENTWISE
 
 
@@ -22,7 +22,7 @@ def test_elementwise(name):
 
 @pytest.mark.parametrize("name", BOXES)
 def test_boxes(name):
-    assert box_loss(name)(torch.rand(2, 3, 4), torch.rand(2, 3, 4)).shape == (2, 3)
+    assert BoxLoss(name)(torch.rand(2, 3, 4), torch.rand(2, 3, 4)).shape == (2, 3)
 
 
 def test_options_reach_the_loss():
@@ -31,7 +31,7 @@ def test_options_reach_the_loss():
     torch.testing.assert_close(
         loss(prediction, target), torch.nn.functional.smooth_l1_loss(prediction, target, beta=2.0, reduction="none")
     )
-    log = box_loss({"name": "iou", "mode": "log"})
+    log = named_loss({"name": "iou", "mode": "log"}, BoxLoss)
     torch.testing.assert_close(log(torch.tensor([0.0, 0, 1, 1]), torch.tensor([0.0, 0, 2, 1])), torch.tensor(2.0).log())
 
 
@@ -39,13 +39,13 @@ def test_equal_losses_are_one():
     """Whatever their config looks like, so that they are computed together."""
     for same in (
         ["smooth_l1", {"name": "smooth_l1"}, {"name": "smooth_l1", "beta": 1}, {"name": "smooth_l1", "beta": 1.0}],
-        ["l2", "mse", {"name": "mse"}, elementwise("l2")],
+        ["l2", "mse", {"name": "mse"}],
         [{"name": "wing", "width": 5, "curvature": 1}, {"curvature": 1.0, "width": 5.0, "name": "wing"}],
     ):
         assert len({elementwise(spec) for spec in same}) == 1
     assert elementwise("l1") != elementwise("l2")
     assert elementwise("smooth_l1") != elementwise({"name": "smooth_l1", "beta": 2})
-    assert box_loss("giou") == box_loss({"name": "giou"})
+    assert BoxLoss("giou") == named_loss({"name": "giou"}, Elementwise, BoxLoss)
 
 
 def test_copies_are_equal():
@@ -74,8 +74,8 @@ def test_mistakes(spec, message):
     assert str(error.value).startswith(message)
 
 
-def test_mistakes_of_box_losses():
-    with pytest.raises(UserError, match=r"unknown loss `gio`, did you mean `giou`\?"):
-        box_loss("gio")
+def test_mistakes_where_a_loss_may_be_of_several_kinds():
+    with pytest.raises(UserError, match=r"unknown loss `gio`, did you mean `giou`\?: it can be l1, .*, giou"):
+        named_loss("gio", Elementwise, BoxLoss)
     with pytest.raises(UserError, match="loss `iou`: mode='square' must be one of linear, log"):
-        box_loss({"name": "iou", "mode": "square"})
+        named_loss({"name": "iou", "mode": "square"}, Elementwise, BoxLoss)
