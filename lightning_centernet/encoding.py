@@ -13,7 +13,12 @@ from lightning_centernet.types import Annotations, Grid, Tensors
 
 @torch.no_grad()
 def encode(
-    annotations: Annotations, heads: Mapping[str, HeadSpec], grid: Grid | tuple[int, ...], *, partial: bool = False
+    annotations: Annotations,
+    heads: Mapping[str, HeadSpec],
+    grid: Grid | tuple[int, ...],
+    *,
+    partial: bool = False,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensors:
     """Encode a batch of annotations, on the device that holds them.
 
@@ -23,6 +28,7 @@ def encode(
         heads: the heads to encode.
         grid: height and width of the output in cells, and input pixels per cell, 4 unless given.
         partial: leave out heads whose targets these annotations do not have.
+        memory_format: of the heat maps; losses are faster where it is that of the outputs.
 
     Returns:
         `ind` (B, M) int64, the centres' cells; `cat` (B, M) int64, the classes; `mask` (B, M) float32; and the entries
@@ -37,7 +43,7 @@ def encode(
         >>> targets["wh"][0, 0], targets["ind"][0, 0]
         (tensor([8., 4.]), tensor(104))
     """
-    objects = place(annotations, Grid(*grid))
+    objects = place(annotations, Grid(*grid), memory_format)
     targets = {"ind": objects.index, "cat": objects.labels, "mask": objects.mask.float()}
     for head in standard_heads(heads).values():
         targets |= _encode(head, objects, partial)

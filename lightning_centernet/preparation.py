@@ -67,5 +67,6 @@ def prepare(
         prepared["image"] = normalize(image, mean, std, batch.get("color"))
     if "annotations" in batch and "ind" not in batch:
         grid = Grid(image.shape[2] // stride, image.shape[3] // stride, stride)
-        prepared |= encode(batch["annotations"], heads, grid, partial=partial)
+        layout = torch.channels_last  # as the network's outputs
+        prepared |= encode(batch["annotations"], heads, grid, partial=partial, memory_format=layout)
     return prepared

@@ -114,3 +114,9 @@ def test_compiles_as_a_whole():
     heatmap = smooth((2, 3, 16, 20))
     for mine, theirs in zip(highest_peaks(heatmap, 10), compiled(heatmap, 10), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_device_is_never_waited_for():
+    """On the meta device nothing can be read back."""
+    logits, flat = highest_peaks(torch.empty(2, 3, 16, 20, device="meta"), 100)
+    assert logits.shape == flat.shape == (2, 100)

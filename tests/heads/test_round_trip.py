@@ -247,11 +247,23 @@ def test_painting_on_the_host_equals_merging_on_a_device(seed, fixed):
     channels = torch.randint(3, (2, 7), generator=generator)
     radii = torch.randint(-1, 9, (2, 7), generator=generator)
     deviation = torch.full(radii.shape, 2.0) if fixed else (2 * radii + 1) / 6
-    painted, merged = torch.rand(2, 3, 24, 17, generator=generator).mul(0.5).expand(2, 2, 3, 24, 17).clone()
+    painted = torch.rand(2, 3, 24, 17, generator=generator).mul(0.5)
+    merged = painted.clone(memory_format=torch.channels_last if fixed else torch.contiguous_format)
     _paint(painted, cells, channels, radii, deviation)
     _merge(merged, cells, channels, radii, deviation)
     torch.testing.assert_close(painted, merged, rtol=0, atol=1e-6)
     assert torch.equal(painted == 1, merged == 1)
+
+
+def test_memory_format_changes_no_target():
+    grid, heads = Grid(24, 40), standard_heads({"hm": CLASSES, "wh": 2})
+    annotations = scattered(grid, seed=3)
+    expected = encode(annotations, heads, grid)
+    targets = encode(annotations, heads, grid, memory_format=torch.channels_last)
+    assert expected["hm"].is_contiguous()
+    assert targets["hm"].is_contiguous(memory_format=torch.channels_last)
+    for name, values in expected.items():
+        assert torch.equal(values, targets[name])
 
 
 def test_batch_of_many_is_many_of_one():
