@@ -22,8 +22,7 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
 def cells_of(index: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Turn flat indices (B, N) into indices of the image, (B, 1), of the row and of the column, (B, N)."""
     images = torch.arange(index.shape[0], device=index.device).unsqueeze(1)
-    rows = torch.div(index, width, rounding_mode="floor")
-    return images, rows, index - rows * width
+    return images, torch.div(index, width, rounding_mode="floor"), index % width
 
 
 def read(values: Tensor, cells: tuple[Tensor, Tensor, Tensor]) -> Tensor:

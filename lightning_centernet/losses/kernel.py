@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 WORTH_COMPILING = 2**18  # elements; below, compiling saves less than a millisecond
-BLOCK = 2**18  # elements: a few float32 copies fit into a processor's cache, and take no memory to speak of
+UNDIVIDED = 2**20  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
+BLOCK = 2**17  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 
 logger = logging.getLogger(__name__)
@@ -55,14 +56,9 @@ def flatten(*maps: Tensor) -> list[Tensor]:
     return list(maps)
 
 
-def block_size(values: Tensor) -> int:
-    """Return how many elements to work on at a time."""
-    return BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
-
-
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Split vectors, or maps (B, C, h, w), of one shape into the parts that belong together."""
-    size = block_size(maps[0])
+    size = BLOCK if maps[0].device.type == "cpu" and maps[0].numel() > UNDIVIDED else DEVICE_BLOCK
     if maps[0].ndim == 1:
         yield from zip(*(torch.split(vector, size) for vector in maps), strict=True)
         return

@@ -43,10 +43,10 @@ def rotation_terms(
     if average == "slots":
         margin, weight = margin * labelled, torch.ones_like(labelled)
     angle = full_precision(residuals)
-    given, wanted = torch.cat([sine, cosine], dim=-1), torch.cat([angle.sin(), angle.cos()], dim=-1)
     return [
         Term(cross_entropy, margin, inside, weight, apart=True, at_least=1.0),
-        Term(Elementwise("smooth_l1"), given, wanted, inside.repeat(1, 1, 2), apart=True, at_least=1.0),
+        Term(Elementwise("smooth_l1"), sine, angle.sin(), inside, apart=True, at_least=1.0),
+        Term(Elementwise("smooth_l1"), cosine, angle.cos(), inside, apart=True, at_least=1.0),
     ]
 
 
