@@ -14,10 +14,10 @@ from lightning_centernet.geometry.gaussian import draw_gaussians
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target
-from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision
+from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision, quality_focal_ratio
 from lightning_centernet.types import Batch, Tensors
 
-Focal = Literal["sparse", "dense"]
+Focal = Literal["sparse", "dense", "quality"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class Heatmap(Head):
     Attributes:
         bias: -2.19, a probability of 0.1 everywhere (CenterNet); CenterTrack starts at -4.6.
         focal: positives from `ind`, `cat` and `mask` (`sparse`: CenterTrack, CenterFusion), or the cells equal to 1
-            (`dense`: CenterNet, TensorFlow CenterNet).
+            (`dense`: CenterNet, TensorFlow CenterNet); or every cell learns its value (`quality`: Li et al. 2020).
         alpha: exponent of the mistake.
-        beta: exponent that spares the cells near an object.
+        beta: exponent that spares the cells near an object; not for `quality`.
         clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals.
         mse: plain squared error of the raw outputs instead of the focal loss, against Gaussians of 2 cells
             (an experiment of CenterNet).
@@ -80,17 +80,19 @@ class Heatmap(Head):
         if self.focal == "dense":
             return [loss.dense(prediction, heatmap)]
         listed = Listed(*(target(batch, self, key) for key in self.positives))
+        if self.focal == "quality":
+            return [quality_focal_ratio(prediction, heatmap, *listed, beta=self.alpha)]
         return [loss.sparse(prediction, heatmap, listed)]
 
     def encode(self, objects: Objects) -> Tensors:
         """Draw a peak for each object, and keep the loss away from ignored regions.
 
-        There the map is 1, which the sparse loss counts neither as positive nor as negative (CenterTrack), or 0.9999,
-        which is next to nothing for the dense one (CenterNet).
+        There the map is 1, which does not count without an object (CenterTrack), or for the dense loss 0.9999, which is
+        next to nothing (CenterNet).
         """
         heatmap = objects.blank(self.channels)
         radii = objects.radii.clamp(max=-1) + 7 * objects.mask if self.mse else objects.radii  # three deviations of 2
         draw_gaussians(heatmap, objects.cells, objects.labels, radii, sigma=2.0 if self.mse else None)
-        level = 1.0 if self.focal == "sparse" else 0.9999
+        level = 0.9999 if self.focal == "dense" else 1.0
         fill_boxes(heatmap, objects.boxes.long(), objects.annotations["labels"], objects.ignored, level)
         return {self.name: heatmap}

@@ -2,7 +2,11 @@
 
 from lightning_centernet.losses.attribute import attribute_loss, attribute_terms
 from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss, widen
-from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
+from lightning_centernet.losses.classification import (
+    binary_cross_entropy_loss,
+    quality_focal_loss,
+    quality_focal_ratio,
+)
 from lightning_centernet.losses.depth import depth_from_logits
 from lightning_centernet.losses.elementwise import (
     balanced_l1_loss,
@@ -13,7 +17,8 @@ from lightning_centernet.losses.elementwise import (
     smooth_l1_loss,
     wing_loss,
 )
-from lightning_centernet.losses.focal import FocalLoss, Listed, dense_focal_loss, sparse_focal_loss
+from lightning_centernet.losses.focal import FocalLoss, dense_focal_loss, sparse_focal_loss
+from lightning_centernet.losses.focal_pass import Listed
 from lightning_centernet.losses.keypoints import COCO_SIGMAS, oks_loss
 from lightning_centernet.losses.modules import (
     BalancedL1Loss,
@@ -105,6 +110,7 @@ __all__ = [
     "object_average",
     "oks_loss",
     "quality_focal_loss",
+    "quality_focal_ratio",
     "reduce_loss",
     "regression_loss",
     "regression_terms",

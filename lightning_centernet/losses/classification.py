@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.terms import Ratio
 from lightning_centernet.losses.weighting import matched, weighted
 
 
@@ -32,3 +34,29 @@ def quality_focal_loss(prediction: Tensor, target: Tensor, *, beta: float = 2.0)
     prediction, target = matched(prediction, target)
     distance = (target - torch.sigmoid(prediction)).abs()
     return distance**beta * F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
+
+
+def quality_focal_ratio(
+    logits: Tensor, heatmap: Tensor, index: Tensor, channel: Tensor, mask: Tensor, *, beta: float = 2.0
+) -> Ratio:
+    """Compare probabilities with a heat map by the quality focal loss.
+
+    Every cell learns the value of the map, and a listed object's cell 1. A cell that is 1 without an object, as in an
+    ignored region, does not count.
+
+    Args:
+        logits: (B, C, h, w) raw scores.
+        heatmap: (B, C, h, w) target in [0, 1].
+        index: (B, N) int64, the objects' cells y * w + x.
+        channel: (B, N) int64, their classes.
+        mask: (B, N), 1 where the slot holds an object.
+        beta: see `quality_focal_loss`.
+
+    Returns:
+        The sum, and the number of objects in the batch.
+    """
+    cells = channel * logits.shape[2] * logits.shape[3] + index
+    objects = logits.flatten(1).gather(1, cells)
+    around = quality_focal_loss(logits, heatmap, heatmap != 1, reduction="sum", beta=beta)
+    peaks = quality_focal_loss(objects, torch.ones_like(objects), mask, reduction="sum", beta=beta)
+    return Ratio(around + peaks, full_precision(mask).sum(), at_least=1.0)

@@ -274,3 +274,40 @@ def test_size_of_the_object_is_missing():
     heads = heads_with("hps", "oks")
     with pytest.raises(UserError, match="head `hps` finds no `wh` in the batch"):
         GenericLoss(heads)(fake_outputs(heads), batch)
+
+
+HEATMAPS = pytest.mark.parametrize("name", ["hm", "hm_hp"])
+
+
+@HEATMAPS
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+def test_quality_focal(name, alpha):
+    """Every cell learns its value, except those that are 1 without an object."""
+    heads = standard_heads({name: {"channels": 5, "focal": "quality", "alpha": alpha}})
+    generator, cells = torch.Generator().manual_seed(0), torch.tensor([[7, 30, 0]])
+    heatmap = 0.99 * torch.rand(1, 5, 6, 8, generator=generator)
+    heatmap[0, 2, 3:, 4:] = 1  # an ignored region
+    heatmap[0, 1].view(-1)[cells[0, :2]] = 1
+    index, channel, mask = heads[name].positives
+    batch = {name: heatmap, index: cells, channel: torch.tensor([[1, 1, 2]]), mask: torch.tensor([[1.0, 1.0, 0.0]])}
+    logits = torch.randn(1, 5, 6, 8, generator=generator)
+    loss = GenericLoss(heads)({name: logits}, batch)[1][name]
+    p = logits.double().sigmoid()
+    entropy = -heatmap * p.log() - (1 - heatmap) * (1 - p).log()
+    counted = torch.ones_like(heatmap)
+    counted[0, 2, 3:, 4:] = 0
+    expected = ((heatmap - p).abs() ** alpha * entropy * counted).sum() / 2
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@HEATMAPS
+@pytest.mark.parametrize(
+    "options", [{"focal": "quality"}, {"alpha": 1.5, "beta": 3.0}, {"focal": "dense", "alpha": 3.0}]
+)
+@pytest.mark.parametrize("objects", [0, 4])
+def test_a_step_of_heat_maps(name, options, objects):
+    heads = standard_heads({name: {"channels": 17, **options}})
+    stats, gradients = step(heads, fake_batch(HEADS | {"hm": heads.get("hm", HEADS["hm"])}, objects=objects))
+    assert stats[name].isfinite()
+    assert gradients[name].isfinite().all()
+    assert gradients[name].any()
