@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -76,63 +76,34 @@ def average(heads: Sequence[Sequence[Contribution]], sum_over_ranks: SumOverRank
     Returns:
         (number of heads,), the loss of each.
     """
-    table = _Table()
-    for group in _alike([(head, each) for head, own in enumerate(heads) for each in own]):
-        table.add(group)
-    totals, counts = torch.cat(table.totals), torch.cat(table.counts)
+    groups = _alike([(head, each) for head, own in enumerate(heads) for each in own])
+    sums = [_sums([each for _, each in group]) for group in groups]
+    totals, counts = torch.cat([total for total, _ in sums]), torch.cat([count for _, count in sums])
     ranks = 1
     if sum_over_ranks is not None:
         counts, ranks = sum_over_ranks(counts)
-    counts = _add_up(counts, table.mean_of_column, len(table.head_of_mean))
-    divisors = counts.maximum(_constant(tuple(table.at_least), counts.device))
-    divisors = divisors + _constant(tuple(table.epsilon), counts.device)
-    means = _add_up(totals, table.mean_of_column, len(table.head_of_mean)) / divisors
-    losses = _add_up(means, table.head_of_mean, len(heads))
+    layout = _layout(tuple(_Part.of(*each) for group in groups for each in group), len(heads), counts.device)
+    divisors = _add_up(counts, layout.other_means).maximum(layout.at_least) + layout.epsilon
+    losses = _add_up(_add_up(totals, layout.other_means) / divisors, layout.other_heads)
     return losses if ranks == 1 else losses * ranks
 
 
-class _Table:
-    """Columns of sums and counts; which columns share a mean, which means share a head."""
-
-    def __init__(self) -> None:
-        self.totals: list[Tensor] = []
-        self.counts: list[Tensor] = []
-        self.mean_of_column: list[int] = []
-        self.head_of_mean: list[int] = []
-        self.at_least: list[float] = []
-        self.epsilon: list[float] = []
-
-    def add(self, group: Sequence[tuple[int, Contribution]]) -> None:
-        """Add contributions that are computed together."""
-        for head, each in group:
-            columns = each.prediction.shape[2] if isinstance(each, Term) else 1
-            means = columns if isinstance(each, Term) and each.apart else 1
-            first = len(self.head_of_mean)
-            self.mean_of_column += range(first, first + means) if means > 1 else [first] * columns
-            self.head_of_mean += [head] * means
-            self.at_least += [each.at_least] * means
-            self.epsilon += [each.epsilon] * means
-        if isinstance(group[0][1], Ratio):
-            self.totals.append(group[0][1].total.view(1))
-            self.counts.append(group[0][1].count.view(1))
-        else:
-            totals, counts = _sums([each for _, each in group if isinstance(each, Term)])
-            self.totals.append(totals)
-            self.counts.append(counts)
-
-
-def _alike(contributions: Sequence[tuple[int, Contribution]]) -> Iterable[list[tuple[int, Contribution]]]:
+def _alike(contributions: Sequence[tuple[int, Contribution]]) -> list[list[tuple[int, Contribution]]]:
+    """Put together what is computed together."""
     groups: dict[Hashable, list[tuple[int, Contribution]]] = {}
     for head, each in contributions:
         key: Hashable = len(groups)
         if isinstance(each, Term):
             key = (each.loss, each.prediction.shape[:2], each.prediction.dtype)
         groups.setdefault(key, []).append((head, each))
-    return groups.values()
+    return list(groups.values())
 
 
-def _sums(terms: Sequence[Term]) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum and the count of each column of terms with one loss."""
+def _sums(group: Sequence[Contribution]) -> tuple[Tensor, Tensor]:
+    """Return the sum and the count of each column of terms with one loss, or of a ratio."""
+    if isinstance(group[0], Ratio):
+        return group[0].total.view(1), group[0].count.view(1)
+    terms = cast("Sequence[Term]", group)
     weights = [full_precision(term.weight).expand_as(term.prediction) for term in terms]
     weight = _join(weights)
     losses = terms[0].loss(_join([term.prediction for term in terms]), _join([term.target for term in terms]))
@@ -154,22 +125,59 @@ def _join(columns: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(columns), dim=-1) if len(columns) > 1 else columns[0]
 
 
-def _add_up(values: Tensor, groups: Sequence[int], number: int) -> Tensor:
-    """Add up the values of each group; a NaN stays in its own."""
-    if list(groups) == list(range(number)):
-        return values
-    strange = _constant(tuple(tuple(group != own for own in groups) for group in range(number)), values.device)
-    return values.expand(number, -1).masked_fill(strange, 0.0).sum(1)
+def _add_up(values: Tensor, others: Tensor | None) -> Tensor:
+    """Add up the values of each row; a NaN of the `others` stays outside."""
+    return values if others is None else values.expand_as(others).masked_fill(others, 0.0).sum(1)
 
 
-def _constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
-    """Keep a small constant on its device: sending it there at every step would make the host wait."""
+class _Part(NamedTuple):
+    """What the layout must know of a contribution."""
+
+    head: int
+    columns: int
+    apart: bool
+    at_least: float
+    epsilon: float
+
+    @classmethod
+    def of(cls, head: int, each: Contribution) -> _Part:
+        columns = each.prediction.shape[2] if isinstance(each, Term) else 1
+        return cls(head, columns, isinstance(each, Term) and each.apart, each.at_least, each.epsilon)
+
+
+class _Layout(NamedTuple):
+    """Which columns do not belong to a mean (means, columns), which means not to a head; and the divisors' bounds."""
+
+    other_means: Tensor | None
+    other_heads: Tensor | None
+    at_least: Tensor
+    epsilon: Tensor
+
+
+def _layout(parts: tuple[_Part, ...], heads: int, device: torch.device) -> _Layout:
+    """Keep these constants on the device: sending them there at every step would make the host wait."""
     if torch.compiler.is_compiling():
-        return torch.tensor(values, device=device)
-    return _made(values, device)
+        return _make_layout.__wrapped__(parts, heads, device)
+    return _make_layout(parts, heads, device)
 
 
 @lru_cache(maxsize=64)
-def _made(values: tuple[Any, ...], device: torch.device) -> Tensor:
+def _make_layout(parts: tuple[_Part, ...], heads: int, device: torch.device) -> _Layout:
+    means = [part for part in parts for _ in range(part.columns if part.apart else 1)]
+    mean_of_column, first = list[int](), 0
+    for part in parts:
+        mean_of_column += range(first, first + part.columns) if part.apart else [first] * part.columns
+        first += part.columns if part.apart else 1
     with torch.inference_mode(False):  # validation may come first, and training needs it too
-        return torch.tensor(values, device=device)
+        return _Layout(
+            _others(mean_of_column, len(means), device),
+            _others([mean.head for mean in means], heads, device),
+            torch.tensor([mean.at_least for mean in means], device=device),
+            torch.tensor([mean.epsilon for mean in means], device=device),
+        )
+
+
+def _others(row_of_column: Sequence[int], rows: int, device: torch.device) -> Tensor | None:
+    if list(row_of_column) == list(range(rows)):
+        return None
+    return torch.tensor([[row != own for own in row_of_column] for row in range(rows)], device=device)
