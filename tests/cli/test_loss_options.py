@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from lightning_centernet import CenterNet
 from lightning_centernet._conf import NAME as CONF
 from lightning_centernet.cli.arguments import UsageError
 from lightning_centernet.cli.loss_options import join_loss_options
+from tests.cli.conftest import FEW, TINY, Run
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,20 @@ def test_hydra_reads_the_result() -> None:
         words = join_loss_options(["heads.wh.loss.beta=0.5", "heads.wh.loss=smooth_l1"])
         heads = OmegaConf.to_container(compose("config", overrides=words).heads)
     assert heads["wh"]["loss"] == {"name": "smooth_l1", "beta": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("words", "loss"),
+    [
+        ("heads.wh.loss=smooth_l1 heads.wh.loss.beta=0.5", {"name": "smooth_l1", "beta": 0.5}),
+        ("heads.wh.loss=giou heads.wh.weight=5 heads.hm.focal=quality", "giou"),
+    ],
+)
+def test_training_with_another_loss(run: Run, words: str, loss: object) -> None:
+    """The checkpoint alone brings it back."""
+    assert run("fit", *TINY, *FEW, *words.split(), "trainer.max_epochs=1", "output_dir=out") == 0
+    file = "out/checkpoints/last.ckpt"
+    assert torch.load(file, weights_only=True)["hyper_parameters"]["heads"]["wh"]["loss"] == loss
+    model = CenterNet.load_from_checkpoint(file)
+    assert model.criterion.heads["wh"].loss == loss
+    assert run("validate", *TINY, *FEW, f"ckpt_path={file}") == 0

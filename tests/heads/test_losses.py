@@ -59,11 +59,18 @@ def unlabelled(batch):
     return batch | none | {"rotbin": torch.zeros_like(batch["rotbin"])}
 
 
+BATCH = fake_batch(HEADS)
+EMPTY = [unlabelled(BATCH), fake_batch(HEADS, objects=0), fake_batch(HEADS, slots=0, objects=0)]
+LONGER = {
+    key: torch.cat([value, torch.zeros_like(value)], 1) if key not in ("image", "hm", "hm_hp") else value
+    for key, value in BATCH.items()
+}
+
+
 @EVERY
 @pytest.mark.parametrize("others", [(), ("hm", "reg")])
 def test_a_step(name, loss, others):
-    heads = heads_with(name, loss, *others)
-    stats, gradients = step(heads, fake_batch(HEADS))
+    stats, gradients = step(heads_with(name, loss, *others), BATCH)
     assert stats[name].dtype == torch.float32
     assert stats[name].isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients.values())
@@ -72,8 +79,9 @@ def test_a_step(name, loss, others):
 
 @EVERY
 def test_nothing_to_learn(name, loss):
-    for batch in (unlabelled(fake_batch(HEADS)), fake_batch(HEADS, objects=0), fake_batch(HEADS, slots=0, objects=0)):
-        stats, gradients = step(heads_with(name, loss, "reg"), batch)
+    heads = heads_with(name, loss, "reg")
+    for batch in EMPTY:
+        stats, gradients = step(heads, batch)
         assert stats[name] == 0
         assert not gradients[name].any()
 
@@ -88,17 +96,9 @@ def test_description_builds_the_head_again(name, loss):
 
 @EVERY
 def test_slots_that_hold_nothing_do_not_matter(name, loss):
-    heads, batch = heads_with(name, loss, "reg"), fake_batch(HEADS, objects=4, slots=8)
-    longer = {
-        key: torch.cat([value, torch.zeros_like(value)], 1)
-        if "hm" not in key and value.ndim > 1 and key != "image"
-        else value
-        for key, value in batch.items()
-    }
-    outputs = fake_outputs(heads)
-    torch.testing.assert_close(
-        GenericLoss(heads)(outputs, longer)[1][name], GenericLoss(heads)(outputs, batch)[1][name]
-    )
+    heads = heads_with(name, loss, "reg")
+    outputs, criterion = fake_outputs(heads), GenericLoss(heads)
+    torch.testing.assert_close(criterion(outputs, LONGER)[1][name], criterion(outputs, BATCH)[1][name])
 
 
 def boxes_batch(seed=0, objects=4):
@@ -160,13 +160,13 @@ def test_loss_of_boxes_moves_the_offset_too():
 )
 def test_boxes_are_learned_from_nothing(name, start, loss):
     """Also from sizes below zero, where the overlap itself has no gradient."""
-    batch, _ = boxes_batch(objects=1)
+    batch, _ = boxes_batch(objects=1)  # so that no two share a cell
     heads = heads_with(name, loss, "reg")
     outputs = {other: torch.zeros_like(value) for other, value in fake_outputs(heads).items()}
     outputs[name] += torch.tensor(start).view(-1, 1, 1)
     outputs = {other: value.requires_grad_() for other, value in outputs.items()}
-    optimizer, criterion = torch.optim.Adam(outputs.values(), lr=0.1), GenericLoss(heads)
-    for _ in range(200):
+    optimizer, criterion = torch.optim.Adam(outputs.values(), lr=0.2), GenericLoss(heads)
+    for _ in range(100):
         optimizer.zero_grad()
         stats = criterion(outputs, batch)[1]
         (stats[name] + stats["reg"]).backward()
@@ -175,8 +175,7 @@ def test_boxes_are_learned_from_nothing(name, start, loss):
 
 
 def test_joints_are_compared_by_the_objects_size():
-    heads, batch = heads_with("hps", "oks"), fake_batch(HEADS)
-    batch["hps_mask"] = batch["hps_mask"].clone()
+    heads, batch = heads_with("hps", "oks"), BATCH | {"hps_mask": BATCH["hps_mask"].clone()}
     batch["hps_mask"][:, 1, 10:] = 0
     outputs = fake_outputs(heads)
     joints = outputs["hps"].flatten(2).gather(2, batch["ind"].unsqueeze(1).expand(-1, 34, -1)).mT
@@ -196,7 +195,7 @@ def test_joints_are_compared_by_the_objects_size():
 
 @pytest.mark.parametrize("name", ["dep", "dep_sec"])
 def test_depth_with_its_scale(name):
-    heads, batch = heads_with(name, "laplace"), fake_batch(HEADS)
+    heads, batch = heads_with(name, "laplace"), BATCH
     head, outputs = heads[name], fake_outputs(heads)
     assert head.channels == 2
     values = outputs[name].flatten(2).gather(2, batch["ind"].unsqueeze(1).expand(-1, 2, -1)).mT
@@ -270,7 +269,7 @@ def test_options_that_exclude_each_other(specs, message):
 
 
 def test_size_of_the_object_is_missing():
-    batch = {key: value for key, value in fake_batch(HEADS).items() if not key.startswith("wh")}
+    batch = {key: value for key, value in BATCH.items() if not key.startswith("wh")}
     heads = heads_with("hps", "oks")
     with pytest.raises(UserError, match="head `hps` finds no `wh` in the batch"):
         GenericLoss(heads)(fake_outputs(heads), batch)
