@@ -63,12 +63,16 @@ class Size(Regression):
     @property
     def target_keys(self) -> tuple[str, ...]:
         """Keys of the target."""
-        return (f"cat_spec_{self.name}",) if self.class_specific else super().target_keys
+        # Not by super(), whose properties torch.compile does not know.
+        prefix = "cat_spec_" if self.class_specific else "dense_" if self.dense else ""
+        return (f"{prefix}{self.name}",)
 
     @property
     def mask_keys(self) -> tuple[str, ...]:
         """Keys of the mask."""
-        return ("cat_spec_mask",) if self.class_specific and not self.mask else super().mask_keys
+        if self.mask or self.class_specific:
+            return (self.mask or "cat_spec_mask",)
+        return (f"dense_{self.name}_mask",) if self.dense else (f"{self.name}_mask", "reg_mask")
 
     @property
     def needs(self) -> tuple[str, ...]:
