@@ -87,11 +87,9 @@ class UncertaintyWeights(FixedWeights):
         return super().forward(torch.exp(-variances) * losses, present) + variances.sum() / 2
 
     def stats(self) -> Tensors:
-        """Return `log_variance/<head>`."""
-        return {
-            f"log_variance/{name}": value
-            for name, value in zip(self.names, self.log_variances.detach().unbind(), strict=True)
-        }
+        """Return `log_variance/<head>`: copies, for what is sharded is gone after its use."""
+        variances = self.log_variances.detach().clone().unbind()
+        return {f"log_variance/{name}": value for name, value in zip(self.names, variances, strict=True)}
 
 
 class ScheduledWeights(FixedWeights):

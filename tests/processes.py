@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import multiprocessing
+from torch.distributed.fsdp import fully_shard
 from torch.optim import SGD, Adam
 from torch.utils.data import DataLoader
 
-from lightning_centernet import UserError
+from lightning_centernet import CenterNet, UserError
 from lightning_centernet.testing import fake_batch
 from tests.tiny import DETECTION, quiet_trainer, tiny_model
 
@@ -65,18 +67,28 @@ class Shares(LightningDataModule):
         return DataLoader(batches, batch_size=None)
 
 
-def train(ranks, optimizer="sgd", data=None, trainer=None, **options):
+class Sharded(CenterNet):
+    """Each process holds a part of every parameter."""
+
+    def configure_model(self):
+        self.network.to(memory_format=torch.contiguous_format)  # the only one that can be sharded
+        for part in (self.network, self.criterion):
+            fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+
+def train(ranks, optimizer="sgd", data=None, trainer=None, sharded=False, **options):
     """Train; the weights afterwards."""
-    model = tiny_model(optimizer=OPTIMIZERS[optimizer], **options)
-    strategy = "ddp" if int(os.environ["WORLD_SIZE"]) > 1 else "auto"
+    model = tiny_model(optimizer=OPTIMIZERS[optimizer], kind=Sharded if sharded else CenterNet, **options)
     devices = int(os.environ["WORLD_SIZE"])
+    strategy = ModelParallelStrategy(devices, 1) if sharded else "ddp" if devices > 1 else "auto"
     run = quiet_trainer(strategy=strategy, devices=devices, use_distributed_sampler=False, **trainer or {})
     try:
         run.fit(model, Shares(ranks, **data or {}))
     except UserError as error:
         return {"error": str(error)}
     values = {name: value.item() for name, value in run.callback_metrics.items()}
-    return {"weights": {name: value.detach().clone() for name, value in model.state_dict().items()}, "logged": values}
+    weights = {name: getattr(value, "full_tensor", value.clone)() for name, value in model.state_dict().items()}
+    return {"weights": weights, "logged": values}
 
 
 EQUAL = {
@@ -92,6 +104,7 @@ SCENARIOS = {
     for processes in (1, ranks)
 } | {
     "per process": (2, partial(train, 2)),
+    "sharded": (2, partial(train, 2, normalize="global", weighting="kendall", sharded=True)),
     "bad on rank 1": (2, partial(train, 2, data={"bad": [(1, 1)]})),
     **{
         f"{kind} {what}": (2, partial(train, 2, kind, on_anomaly="skip", data=data))

@@ -109,6 +109,8 @@ class TestUncertainty:
             "log_variance/hm": 1.0, "log_variance/wh": 2.0, "log_variance/reg": 3.0,
         }  # fmt: skip
         assert not any(value.requires_grad for value in stats.values())
+        weighting.log_variances.data.zero_()
+        assert stats["log_variance/wh"] == 2
 
 
 class TestSchedule:

@@ -37,6 +37,11 @@ def test_several_processes_equal_one_with_all_images(name, ranks, results):
         assert largest_difference(alone, together) < 2e-6
 
 
+def test_sharded_parameters(results):
+    alone = results["learned weights, 1 of 2, rank 0"]
+    assert largest_difference(alone, results["sharded, rank 1"]) < 2e-6
+
+
 def test_without_global_normalization_they_do_not(results):
     assert largest_difference(results["plain, 1 of 2, rank 0"], results["per process, rank 0"]) > 1e-4
 
