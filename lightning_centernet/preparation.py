@@ -22,14 +22,22 @@ def normalize(image: Tensor, mean: Sequence[float], std: Sequence[float], color:
         color: (B, 3, 4) maps RGB in [0, 1], and 1, to other colours.
 
     Returns:
-        (B, 3, H, W) float32.
+        (B, 3, H, W) float32, channels last.
     """
     if color is None:
         color = torch.eye(3, 4, device=image.device).expand(image.shape[0], -1, -1)
     # Numbers stay on the host, for a tensor made of them would have to be sent to the device.
-    matrix = torch.stack([color[:, c, :3] / (255 * std[c]) for c in range(3)], dim=1)
-    offset = torch.stack([(color[:, c, 3:] - mean[c]) / std[c] for c in range(3)], dim=1)
-    return torch.baddbmm(offset, matrix, image.flatten(2).float()).view(image.shape)
+    batch_size, _, height, width = image.shape
+    matrix = torch.stack([color[:, c, :3] / (255 * std[c]) for c in range(3)], dim=2)
+    offset = torch.stack([(color[:, c, 3:] - mean[c]) / std[c] for c in range(3)], dim=2).repeat(1, 1, width)
+    pixels = image.permute(0, 2, 3, 1).flatten(1, 2)
+    result = torch.empty(batch_size, height, 3 * width, device=image.device)
+    together = 1 if image.device.type == "cpu" else batch_size  # one image at a time stays in a processor's cache
+    parts = (torch.split(each, together) for each in (pixels, matrix, offset, result))
+    for part, factors, shift, rows in zip(*parts, strict=True):
+        torch.bmm(part.float(), factors, out=rows.view(-1, height * width, 3))
+        rows.add_(shift)
+    return result.view(batch_size, height, width, 3).permute(0, 3, 1, 2)
 
 
 def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -22,7 +22,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Gray, palette and transparent pictures become RGB, the alpha channel is dropped, 16 bits become 8.
 
     Returns:
-        (height, width, 3) RGB.
+        (height, width, 3) RGB, read-only.
 
     Raises:
         UserError: the file is missing, broken or truncated.
@@ -61,7 +61,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         raise ValueError("floating-point pixels have no known range")
     if "transparency" in image.info:  # PIL warns where a palette with transparency is converted to RGB directly
         image = image.convert("RGBA")
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class ImageDataset:
