@@ -78,6 +78,19 @@ def test_a_step(name, loss, others):
 
 
 @EVERY
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(name, loss, dtype):
+    heads = heads_with(name, loss, "reg")
+    halves = {key: value.to(dtype).requires_grad_() for key, value in fake_outputs(heads).items()}
+    criterion = GenericLoss(heads)
+    tot, stats = criterion(halves, BATCH)
+    full = criterion({key: value.detach().float() for key, value in halves.items()}, BATCH)[1]
+    torch.testing.assert_close(stats[name], full[name])
+    tot.backward()
+    assert halves[name].grad.isfinite().all()
+
+
+@EVERY
 def test_nothing_to_learn(name, loss):
     heads = heads_with(name, loss, "reg")
     for batch in EMPTY:
