@@ -117,7 +117,10 @@ def _block(vectors: Sequence[Tensor], scale: Tensor | None, choices: Choices, de
     right = torch.neg(wrong).sigmoid_()
     certainty = torch.log(right)
     wrong.sigmoid_()
-    weight.mul_(_power(wrong, choices.alpha))
+    if choices.alpha == 2:
+        weight.mul_(wrong).mul_(wrong)  # without another copy
+    else:
+        weight.mul_(_power(wrong, choices.alpha))
     slopes = right.mul_(certainty).mul_(-choices.alpha).add_(wrong).mul_(weight)
     if positive is not None:
         torch.where(positive, -slopes, slopes, out=slopes)

@@ -14,6 +14,8 @@ from lightning_centernet.losses.terms import Term
 from lightning_centernet.losses.terms import average as mean
 from lightning_centernet.losses.weighting import matched, weighted
 
+SMOOTH_L1 = Elementwise("smooth_l1")
+
 RotationAverage: TypeAlias = Literal["labelled", "slots"]
 
 
@@ -45,8 +47,8 @@ def rotation_terms(
     angle = full_precision(residuals)
     return [
         Term(cross_entropy, margin, inside, weight, apart=True, at_least=1.0),
-        Term(Elementwise("smooth_l1"), sine, angle.sin(), inside, apart=True, at_least=1.0),
-        Term(Elementwise("smooth_l1"), cosine, angle.cos(), inside, apart=True, at_least=1.0),
+        Term(SMOOTH_L1, sine, angle.sin(), inside, apart=True, at_least=1.0),
+        Term(SMOOTH_L1, cosine, angle.cos(), inside, apart=True, at_least=1.0),
     ]
 
 

@@ -164,7 +164,8 @@ def _layout(parts: tuple[_Part, ...], heads: int, device: torch.device) -> _Layo
 @lru_cache(maxsize=64)
 def _make_layout(parts: tuple[_Part, ...], heads: int, device: torch.device) -> _Layout:
     means = [part for part in parts for _ in range(part.columns if part.apart else 1)]
-    mean_of_column, first = list[int](), 0
+    mean_of_column: list[int] = []
+    first = 0
     for part in parts:
         mean_of_column += range(first, first + part.columns) if part.apart else [first] * part.columns
         first += part.columns if part.apart else 1

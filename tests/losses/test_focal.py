@@ -1,0 +1,253 @@
+"""The fused focal loss: equal to its plain form in float64, however it is run."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lightning_centernet.losses import FocalLoss, Listed, focal_pass, kernel
+from lightning_centernet.losses.focal_pass import LOWEST_LOGIT, Choices, CompiledOnce
+
+LAYOUTS = ["contiguous", "channels_last", "mixed", "sliced", "transposed"]
+
+
+class Case(NamedTuple):
+    logits: Tensor
+    heatmap: Tensor
+    listed: Listed
+
+
+def case(seed=0, shape=(2, 3, 7, 5), slots=4, dtype=torch.float32, scale=3.0) -> Case:
+    batch, classes, height, width = shape
+    random = torch.Generator().manual_seed(seed)
+    logits = (scale * torch.randn(shape, generator=random) - 2).to(dtype)
+    heatmap = torch.rand(shape, generator=random) ** 8
+    heatmap[torch.rand(shape, generator=random) > 0.9] = 1  # with and without an object
+    cells = torch.randint(height * width, (batch, slots), generator=random)
+    channels = torch.randint(classes, (batch, slots), generator=random)
+    mask = (torch.rand(batch, slots, generator=random) > 0.3).float()
+    cells[:, 1:2], channels[:, 1:2] = cells[:, :1], channels[:, :1]  # two objects in one cell
+    return Case(logits, heatmap, Listed(cells, channels, mask))
+
+
+def laid_out(values: Tensor, layout: str) -> Tensor:
+    if layout in ("channels_last", "mixed"):
+        return values.contiguous(memory_format=torch.channels_last)
+    if layout == "sliced":
+        return torch.stack([values, torch.full_like(values, torch.nan)], dim=-1)[..., 0]
+    return values.mT.contiguous().mT if layout == "transposed" else values
+
+
+def loss_and_gradient(case: Case, loss: FocalLoss, sparse: bool, dtype=None) -> tuple[Tensor, Tensor]:
+    logits = case.logits.detach() if dtype is None else case.logits.detach().to(dtype)
+    logits.requires_grad_()
+    ratio = loss.sparse(logits, case.heatmap, case.listed) if sparse else loss.dense(logits, case.heatmap)
+    mean = ratio.mean()
+    mean.backward()
+    return mean.detach(), logits.grad
+
+
+def assert_exact(case: Case, loss: FocalLoss, sparse: bool):
+    actual, gradient = loss_and_gradient(case, loss, sparse)
+    expected, exact = loss_and_gradient(case, loss, sparse, torch.float64)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-7)
+    # Half types round where the gradient is made and where it is scaled.
+    error = 1e-5 if case.logits.dtype == torch.float32 else 2 * torch.finfo(case.logits.dtype).eps
+    torch.testing.assert_close(gradient.double(), exact, rtol=error, atol=error * float(exact.abs().max()) + 1e-10)
+    assert gradient.dtype == case.logits.dtype
+
+
+choices = st.builds(
+    FocalLoss,
+    alpha=st.sampled_from([1.0, 1.5, 2.0, 4.0]),
+    beta=st.sampled_from([1.0, 2.5, 4.0, 6.0]),
+    clamp=st.booleans(),
+)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
+    slots=st.integers(0, 5),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    scale=st.sampled_from([1.0, 5.0, 25.0]),
+    loss=choices,
+    sparse=st.booleans(),
+)
+def test_equals_the_formula_in_float64(seed, shape, slots, dtype, scale, loss, sparse):
+    assert_exact(case(seed, shape, slots, dtype, scale), loss, sparse)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_in_blocks_of_any_memory_layout(monkeypatch, sparse, layout, dtype):
+    """As large maps are done where nothing is compiled."""
+    monkeypatch.setattr(kernel, "UNDIVIDED", 0)
+    monkeypatch.setattr(kernel, "BLOCK", 13)
+    given = case(dtype=dtype)
+    heatmap = given.heatmap if layout == "mixed" else laid_out(given.heatmap, layout)
+    assert_exact(Case(laid_out(given.logits, layout), heatmap, given.listed), FocalLoss(), sparse)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_gradient_has_the_layout_of_the_logits(layout):
+    given = case()
+    logits = laid_out(given.logits, layout)
+    _, gradient = loss_and_gradient(given._replace(logits=logits), FocalLoss(), sparse=True)
+    assert gradient.stride() == logits.stride()
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_formula_that_is_compiled(monkeypatch, sparse, clamp):
+    """It avoids functions that are slow in compiled loops; here it runs as it is written."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    given = case(scale=8.0)
+    gradient = torch.empty_like(given.logits)
+    maps = focal_pass.Maps(given.logits, given.heatmap, given.listed if sparse else None)
+    total, count = focal_pass.one_pass(maps, Choices(clamp=clamp), gradient)
+    monkeypatch.undo()
+    logits = given.logits.double().requires_grad_()
+    expected, exact_count = focal_pass.plain_sum(maps._replace(logits=logits), Choices(clamp=clamp))
+    expected.backward()
+    assert count == exact_count
+    torch.testing.assert_close(total.double(), expected.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient.double(), logits.grad, rtol=2e-6, atol=1e-9)
+
+
+class TestCompiling:
+    @pytest.fixture(autouse=True)
+    def fresh(self, monkeypatch):
+        """Compile small maps too, and forget what was compiled."""
+        monkeypatch.setattr(kernel, "WORTH_COMPILING", 1)
+        monkeypatch.setattr(focal_pass, "_over_map", CompiledOnce(focal_pass._pass, "the focal loss"))
+
+    def test_same_numbers(self, caplog):
+        with caplog.at_level(logging.INFO):
+            for seed, shape in enumerate([(2, 3, 7, 5), (1, 4, 33, 17)]):  # the second must not compile again
+                assert_exact(case(seed, shape), FocalLoss(), sparse=True)
+        assert [record.message for record in caplog.records if "compil" in record.message] == [
+            "compiling the focal loss, once; this takes some seconds"
+        ]
+
+    def test_without_a_compiler(self, monkeypatch, caplog):
+        def fail(*arguments):
+            raise RuntimeError("no C++ compiler found\nand a long story")
+
+        monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+        with caplog.at_level(logging.INFO):
+            for sparse in (True, False):
+                assert_exact(case(), FocalLoss(), sparse)
+        messages = [record.message for record in caplog.records]
+        assert messages[1:] == [
+            "the focal loss stays uncompiled, slower and with the same results: no C++ compiler found"
+        ]
+        assert all(record.levelno == logging.INFO for record in caplog.records)
+
+    def test_switched_off(self):
+        with torch.compiler.set_stance("force_eager"):
+            assert_exact(case(), FocalLoss(), sparse=True)
+
+    def test_inside_an_outer_compilation(self):
+        given = case()
+
+        @torch.compile(fullgraph=True, backend="aot_eager")
+        def outer(logits):
+            return FocalLoss().sparse(logits, given.heatmap, given.listed).mean()
+
+        logits = given.logits.clone().requires_grad_()
+        loss = outer(logits)
+        loss.backward()
+        expected, exact = loss_and_gradient(given, FocalLoss(), sparse=True)
+        torch.testing.assert_close(loss.detach(), expected)
+        torch.testing.assert_close(logits.grad, exact)
+
+
+def test_twice_over_a_kept_graph():
+    given = case()
+    logits = given.logits.clone().requires_grad_()
+    loss = FocalLoss().sparse(logits, given.heatmap, given.listed).mean()
+    loss.backward(retain_graph=True)
+    once = logits.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(logits.grad, 2 * once)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_second_derivative(sparse):
+    def curvature(dtype):
+        given = case()
+        logits = given.logits.to(dtype).requires_grad_()
+        ratio = FocalLoss().sparse(logits, *given[1:]) if sparse else FocalLoss().dense(logits, given.heatmap)
+        (gradient,) = torch.autograd.grad(ratio.mean(), logits, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), logits)[0]
+
+    torch.testing.assert_close(curvature(torch.float32).double(), curvature(torch.float64), rtol=1e-4, atol=1e-6)
+
+
+def test_functional_transforms():
+    given = case()
+
+    def loss(logits, heatmap, listed):
+        return FocalLoss().sparse(logits.unsqueeze(0), heatmap.unsqueeze(0), Listed(*(t.unsqueeze(0) for t in listed)))
+
+    _, expected = loss_and_gradient(given, FocalLoss(), sparse=True)
+    per_image = torch.func.vmap(torch.func.grad(lambda *arguments: loss(*arguments).total))(*given)
+    torch.testing.assert_close(per_image / given.listed.mask.sum(), expected)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_finite_for_all_logits(sparse, dtype):
+    sweep = torch.linspace(-50, 50, 404).view(1, 1, 1, -1).expand(1, 2, 2, -1)
+    heatmap = torch.tensor([0.0, 0.3, 0.999, 1.0]).view(1, 2, 2, 1).expand(1, 2, 2, 404).contiguous()
+    cells = torch.arange(0, 808, 7).unsqueeze(0)
+    listed = Listed(cells, cells % 2, torch.ones(cells.shape))
+    assert_exact(Case(sweep.to(dtype), heatmap, listed), FocalLoss(), sparse)
+
+
+def test_gradients_of_easy_cells_survive_in_float16():
+    """The scale of the loss comes before the rounding: afterwards it would multiply zeros."""
+    logits = torch.full((1, 1, 4, 4), -6.0, dtype=torch.float16).requires_grad_()
+    nothing = Listed(torch.zeros(1, 100).long(), torch.zeros(1, 100).long(), torch.ones(1, 100))
+    heatmap = torch.zeros(1, 1, 4, 4)
+    loss = FocalLoss().sparse(logits, heatmap, nothing).mean()
+    (65536 * loss).backward()
+    exact = logits.detach().double().requires_grad_()
+    (65536 * FocalLoss().sparse(exact, heatmap, nothing).mean()).backward()
+    easy = logits.grad.flatten()[1:]
+    assert (easy > 0).all()
+    torch.testing.assert_close(easy.double(), exact.grad.flatten()[1:], rtol=1e-2, atol=0)
+    (plain,) = torch.autograd.grad(FocalLoss().sparse(logits, heatmap, nothing).mean(), logits)
+    assert (plain.flatten()[1:] == 0).all()  # what scaling afterwards would have started from
+
+
+def test_the_same_bits_every_time():
+    torch.use_deterministic_algorithms(True)
+    try:
+        given = case(shape=(2, 4, 40, 40), slots=300)
+        first, second = (loss_and_gradient(given, FocalLoss(), sparse=True) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+def test_hopeless_objects_still_learn_unless_clamped():
+    logits = torch.full((1, 1, 1, 1), 2 * LOWEST_LOGIT)
+    given = Case(
+        logits,
+        torch.ones(1, 1, 1, 1),
+        Listed(torch.zeros(1, 1).long(), torch.zeros(1, 1).long(), logits.new_ones(1, 1)),
+    )
+    for clamp in (False, True):
+        _, gradient = loss_and_gradient(given, FocalLoss(clamp=clamp), sparse=True)
+        assert (gradient < 0).item() != clamp

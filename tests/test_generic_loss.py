@@ -1,0 +1,103 @@
+"""The loss of all heads as a whole: what it costs, how it compiles, what it does without targets."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from benchmarks.measure import Rival, operators, peak_memory
+from lightning_centernet import GenericLoss, standard_heads
+from lightning_centernet.losses import kernel
+from lightning_centernet.models import Network
+from lightning_centernet.testing import fake_batch, fake_outputs
+from tests.heads.test_heads import HEADS
+
+NUSCENES = {"hm": 10, "wh": 2, "reg": 2, "dep": 1, "dep_sec": 1, "dim": 3, "rot": 8, "rot_sec": 8} | {
+    "amodel_offset": 2,
+    "nuscenes_att": 8,
+    "velocity": 3,
+}
+DETECTION = {"hm": 80, "wh": 2, "reg": 2}
+
+
+def rival(heads, **sizes):
+    heads, leaves = standard_heads(heads), {}
+    batch, criterion = fake_batch(heads, **sizes), GenericLoss(heads)
+    outputs = fake_outputs(heads, batch_size=sizes["batch_size"], grid=sizes["grid"])
+
+    def restore():
+        leaves.update({name: output.clone().requires_grad_() for name, output in outputs.items()})
+
+    def run():
+        criterion(leaves, batch)[0].backward()
+
+    return Rival(run, restore), outputs
+
+
+def test_operators():
+    """A step over the heads of nuScenes dispatched 1,573 in the original."""
+    step, _ = rival(NUSCENES, batch_size=4, grid=(16, 24), objects=8, slots=16)
+    counted = operators(step)
+    assert counted.waits == 0
+    assert counted.kernels <= 160
+    assert counted.all <= 260
+
+
+def test_nothing_waits_for_the_device():
+    step, _ = rival(HEADS, batch_size=2, grid=(8, 12), objects=3, slots=5)
+    assert operators(step).waits == 0
+
+
+@pytest.mark.parametrize("heads", [DETECTION, NUSCENES])
+def test_memory_of_large_maps(monkeypatch, heads):
+    """Hardly more than the gradients, which somebody must hold; also where nothing is compiled."""
+    monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)
+    step, outputs = rival(heads, batch_size=4, grid=(128, 128), objects=20, slots=64)
+    step.restore()
+    step.run()
+    assert peak_memory(step) <= 1.1 * sum(output.nbytes for output in outputs.values())
+
+
+def test_compiles_whole():
+    """Network and loss of all heads in one graph, forward and backward."""
+    backbone = torch.nn.Conv2d(3, 8, 4, stride=4)
+    network, criterion = Network(backbone, standard_heads(HEADS), head_width=8, input_size=(32, 48)), GenericLoss(HEADS)
+    batch = fake_batch(HEADS, grid=(8, 12), objects=3, slots=5)
+    step = torch.compile(lambda image: criterion(network(image), batch), fullgraph=True, backend="aot_eager")
+    tot, stats = step(batch["image"])
+    tot.backward()
+    expected, expected_stats = criterion(network(batch["image"]), batch)
+    torch.testing.assert_close(tot, expected)
+    torch.testing.assert_close(stats, expected_stats)
+
+
+class TestMissingTargets:
+    def test_contribute_a_zero_with_a_gradient(self, caplog):
+        outputs = {name: output.requires_grad_() for name, output in fake_outputs(HEADS).items()}
+        batch = fake_batch({"hm": 3, "wh": 2})
+        criterion = GenericLoss(HEADS)
+        with caplog.at_level(logging.WARNING):
+            tot, stats = criterion(outputs, batch)
+            criterion(outputs, batch)
+        tot.backward()
+        expected, _ = GenericLoss({"hm": 3, "wh": 2})(outputs, batch)
+        torch.testing.assert_close(tot, expected)
+        assert set(stats) == {"tot", *HEADS}
+        for name, output in outputs.items():
+            learns = name in ("hm", "wh")
+            assert stats[name].requires_grad
+            assert bool(stats[name] != 0) == bool(output.grad.any()) == learns
+        assert (
+            sum("`hps` learns nothing from batches without `hps`" in record.message for record in caplog.records) == 1
+        )
+
+    def test_of_the_other_kind_each_time(self):
+        """As with two data sets by turns: together their gradients are those of each."""
+        heads = {"hm": 3, "wh": 2, "hps": 34}
+        criterion, outputs = GenericLoss(heads), fake_outputs(heads)
+        for labelled in ({"hm": 3, "wh": 2}, {"hm": 3, "hps": 34}):
+            tot, stats = criterion(outputs, fake_batch(labelled))
+            assert {name for name in heads if stats[name] != 0} == set(labelled)
+            assert tot.isfinite()
