@@ -147,6 +147,17 @@ def test_boxes_are_those_of_the_decoder(names, loss):
     torch.testing.assert_close(stats[names[0]], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "loss"), [("wh", "giou"), ("hps", "oks"), ("dep", "laplace"), ("rot", "sin_cos")])
+def test_average_over_all_slots(name, loss):
+    """8 of the 16 hold an object."""
+    specs = {name: {"channels": OPEN.get(name), "loss": loss}}
+    outputs = fake_outputs(standard_heads(specs))
+    objects, slots = (
+        GenericLoss({name: specs[name] | options})(outputs, BATCH)[1][name] for options in ({}, {"average": "slots"})
+    )
+    torch.testing.assert_close(slots, objects / 2, rtol=1e-4, atol=1e-6)
+
+
 def test_without_an_offset_the_size_lies_round_the_true_centre():
     batch, boxes = boxes_batch()
     heads = heads_with("wh", "giou")

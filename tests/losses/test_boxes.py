@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from lightning_centernet.losses import ciou_loss, diou_loss, giou_loss, iou_loss
+from lightning_centernet.losses import ciou_loss, diou_loss, giou_loss, iou_loss, widen
 from tests.losses.cases import boxes
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -144,3 +144,13 @@ def test_boxes_that_do_not_overlap_are_drawn_together(loss):
     prediction = torch.tensor([0.0, 0.0, 2.0, 2.0], requires_grad=True)
     loss(prediction, torch.tensor([5.0, 5.0, 8.0, 8.0])).backward()
     assert (prediction.grad[2:] < 0).all()
+
+
+def test_widening():
+    target = torch.tensor([0.0, 0.0, 10.0, 20.0])
+    predictions = torch.tensor([[4.0, 5, 6, 9], [4.75, 5, 5.25, 9], [6.0, 6, 4, 4], [3.0, 3, 3, 3]], requires_grad=True)
+    widened = widen(predictions, target)
+    expected = torch.tensor([[4.0, 5, 6, 9], [4.5, 5, 5.5, 9], [4.5, 4, 5.5, 6], [2.5, 2, 3.5, 4]])
+    torch.testing.assert_close(widened, expected)
+    assert (torch.autograd.grad(widened.sum(), predictions)[0] == 1).all()
+    assert torch.equal(widen(predictions, torch.zeros(4))[[0, 1, 3]], predictions[[0, 1, 3]])
