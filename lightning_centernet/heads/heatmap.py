@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,6 +42,18 @@ class Heatmap(Head):
     beta: float = 4.0
     clamp: bool = False
     mse: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: an option has a value that it does not allow.
+        """
+        super().__post_init__()
+        lowest = 1 if self.focal == "quality" else 0  # below, its gradient is infinite where a cell is right
+        for option, value, least in (("alpha", self.alpha, lowest), ("beta", self.beta, 0)):
+            if not least <= value < math.inf:
+                raise UserError(f"head `{self.name}`: {option}={value} must be a number of at least {least}")
 
     @property
     def at(self) -> Location:

@@ -284,6 +284,9 @@ def test_refused(name, loss, message):
             "loss=giou compares boxes: drop class_specific",
         ),
         ({"dep": {"loss": "laplace", "channels": 3}}, "head `dep` has 2 channels with loss=laplace"),
+        ({"hm": {"channels": 3, "alpha": -1}}, "head `hm`: alpha=-1 must be a number of at least 0"),
+        ({"hm": {"channels": 3, "beta": float("nan")}}, "head `hm`: beta=nan must be a number of at least 0"),
+        ({"hm": {"channels": 3, "alpha": 0.5, "focal": "quality"}}, "alpha=0.5 must be a number of at least 1"),
         ({"rot": {"loss": "sin_cos", "channels": 8}}, "head `rot` has 2 channels, not 8: leave the number out"),
     ],
 )
