@@ -47,10 +47,11 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"_conf", "callbacks", "checkpoints", "data", "draw", "encoding", "heads", "module", "results"},
 }
+DATA_MODULES = {"data/module.py", "data/several.py"}
 LIBRARIES = {
     "hydra": {"cli"},
     "omegaconf": {"cli"},
-    "lightning": {"module", "anomalies", "gradient_norms", "data/module.py", "callbacks", "testing", "cli"},
+    "lightning": {"module", "anomalies", "gradient_norms", "callbacks", "testing", "cli", *DATA_MODULES},
     "torchmetrics": {"metrics", "module"},
     "timm": {"models"},
     "torchvision": set(),

@@ -9,6 +9,7 @@ from lightning_centernet.data.images import ImageDataset, read_image
 from lightning_centernet.data.inspection import Report, inspect_data, inspect_dataset
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Dataset, Record, Sample
+from lightning_centernet.data.several import SeveralData, several_data
 from lightning_centernet.data.street import Street, street_data
 from lightning_centernet.data.transforms import Transform, letterbox, warp
 from lightning_centernet.data.voc import read_voc
@@ -21,6 +22,7 @@ __all__ = [
     "Record",
     "Report",
     "Sample",
+    "SeveralData",
     "Street",
     "Transform",
     "coco_data",
@@ -30,6 +32,7 @@ __all__ = [
     "read_coco",
     "read_image",
     "read_voc",
+    "several_data",
     "street_data",
     "voc_data",
     "warp",
