@@ -11,6 +11,7 @@ from lightning_centernet.heads import STANDARD, head_specs
 from lightning_centernet.heads.regression import Regression
 from lightning_centernet.losses import UncertainLoss, laplace_loss, oks_loss
 from lightning_centernet.testing import fake_batch, fake_outputs
+from tests.waiting import Recorder
 
 OPEN = {"hm": 3, "hps": 34, "hm_hp": 17}  # channels of the heads whose number depends on the data
 SPECS = {name: OPEN.get(name) for name in STANDARD}
@@ -112,6 +113,26 @@ def test_slots_that_hold_nothing_do_not_matter(name, loss):
     heads = heads_with(name, loss, "reg")
     outputs, criterion = fake_outputs(heads), GenericLoss(heads)
     torch.testing.assert_close(criterion(outputs, LONGER)[1][name], criterion(outputs, BATCH)[1][name])
+
+
+@EVERY
+def test_host_never_waits(name, loss):
+    heads = heads_with(name, loss, "reg")
+    outputs, criterion = {key: value.requires_grad_() for key, value in fake_outputs(heads).items()}, GenericLoss(heads)
+    criterion(outputs, BATCH)  # the first call makes constants
+    with Recorder() as recorder:
+        criterion(outputs, BATCH)[0].backward()
+    assert not recorder.callers
+
+
+@pytest.mark.parametrize(("name", "loss"), {str(loss): (name, loss) for name, loss in CASES}.values(), ids=str)
+def test_one_graph(name, loss):
+    """Each loss once."""
+    torch.compiler.reset()
+    heads = heads_with(name, loss, "reg")
+    outputs, criterion = fake_outputs(heads), GenericLoss(heads)
+    compiled = torch.compile(criterion, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(outputs, BATCH)[0], criterion(outputs, BATCH)[0])
 
 
 def boxes_batch(seed=0, objects=4):
