@@ -1,15 +1,15 @@
 """Losses of the overlap of two boxes, x1 y1 x2 y2; all with the contract of `weighted`.
 
 The formulas are those of torchvision's `generalized_box_iou_loss`, `distance_box_iou_loss` and
-`complete_box_iou_loss`, and so are the values and gradients. Those functions pick the overlapping boxes by a mask,
-which makes the host wait for the device and breaks a compiled graph, and give NaN for boxes without height: these do
-not. A box whose edges are the wrong way round has no area here.
+`complete_box_iou_loss`, and so are values and gradients. But torchvision picks the overlapping boxes by a mask, which
+makes the host wait for the device, and gives NaN for a box without height. Here a box whose edges are the wrong way
+round has no area.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,16 +25,16 @@ def iou_loss(prediction: Tensor, target: Tensor, *, mode: Literal["linear", "log
 
     It has no gradient where the boxes do not overlap.
     """
-    iou, _ = _overlap(*matched(prediction, target))
+    iou, _ = _Pair.of(*matched(prediction, target)).overlap()
     return 1 - iou if mode == "linear" else -iou.clamp(min=EPSILON).log()
 
 
 @weighted
 def giou_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return 1 - GIoU for boxes (..., 4) (Rezatofighi et al. 2019, algorithm 2); of the shape (...)."""
-    prediction, target = matched(prediction, target)
-    iou, union = _overlap(prediction, target)
-    hull = _area(_hull(prediction, target))
+    pair = _Pair.of(*matched(prediction, target))
+    iou, union = pair.overlap()
+    hull = _area(pair.hull())
     return 1 - iou + (hull - union) / (hull + EPSILON)
 
 
@@ -44,8 +44,8 @@ def diou_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     d is the distance of the centres, c the diagonal of the smallest box round both.
     """
-    prediction, target = matched(prediction, target)
-    return 1 - _overlap(prediction, target)[0] + _distance(prediction, target)
+    pair = _Pair.of(*matched(prediction, target))
+    return 1 - pair.overlap()[0] + pair.distance()
 
 
 @weighted
@@ -54,11 +54,11 @@ def ciou_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     The factor of v, v / (1 - IoU + v), counts as constant.
     """
-    prediction, target = matched(prediction, target)
-    iou, _ = _overlap(prediction, target)
-    v = (4 / math.pi**2) * (_slope(target) - _slope(prediction)) ** 2
+    pair = _Pair.of(*matched(prediction, target))
+    iou, _ = pair.overlap()
+    v = (4 / math.pi**2) * (_slope(pair.wanted_size) - _slope(pair.size)) ** 2
     factor = (v / (1 - iou + v + EPSILON)).detach()
-    return 1 - iou + _distance(prediction, target) + factor * v
+    return 1 - iou + pair.distance() + factor * v
 
 
 def widen(boxes: Tensor, target: Tensor, share: float = 0.1) -> Tensor:
@@ -71,37 +71,44 @@ def widen(boxes: Tensor, target: Tensor, share: float = 0.1) -> Tensor:
     return boxes + torch.cat([-half, half], dim=-1)
 
 
-def _overlap(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the intersection over union, and the union."""
-    corner, opposite = torch.maximum(prediction, target)[..., :2], torch.minimum(prediction, target)[..., 2:]
-    intersection = _area(torch.cat([corner, opposite], dim=-1))
-    union = _area(prediction) + _area(target) - intersection
-    return intersection / (union + EPSILON), union
+class _Pair(NamedTuple):
+    """Two boxes as corners and sizes, (..., 2) each."""
+
+    first: Tensor
+    last: Tensor
+    wanted_first: Tensor
+    wanted_last: Tensor
+    size: Tensor
+    wanted_size: Tensor
+
+    @classmethod
+    def of(cls, prediction: Tensor, target: Tensor) -> _Pair:
+        (first, last), (wanted_first, wanted_last) = prediction.chunk(2, dim=-1), target.chunk(2, dim=-1)
+        sizes = (last - first).clamp(min=0), (wanted_last - wanted_first).clamp(min=0)
+        return cls(first, last, wanted_first, wanted_last, *sizes)
+
+    def overlap(self) -> tuple[Tensor, Tensor]:
+        """Return the intersection over union, and the union."""
+        common = torch.minimum(self.last, self.wanted_last) - torch.maximum(self.first, self.wanted_first)
+        intersection = _area(common.clamp(min=0))
+        union = _area(self.size) + _area(self.wanted_size) - intersection
+        return intersection / (union + EPSILON), union
+
+    def hull(self) -> Tensor:
+        """Return the size of the smallest box round both."""
+        return torch.maximum(self.last, self.wanted_last) - torch.minimum(self.first, self.wanted_first)
+
+    def distance(self) -> Tensor:
+        """Return the squared distance of the centres over the squared diagonal of the hull."""
+        between = (self.first - self.wanted_first + self.last - self.wanted_last) / 2
+        return (between**2).sum(-1) / ((self.hull() ** 2).sum(-1) + EPSILON)
 
 
-def _distance(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distance of the centres over the squared diagonal of the hull."""
-    difference, hull = prediction - target, _hull(prediction, target)
-    between = (difference[..., :2] + difference[..., 2:]) / 2
-    diagonal = hull[..., 2:] - hull[..., :2]
-    return (between**2).sum(-1) / ((diagonal**2).sum(-1) + EPSILON)
-
-
-def _hull(prediction: Tensor, target: Tensor) -> Tensor:
-    corner, opposite = torch.minimum(prediction, target)[..., :2], torch.maximum(prediction, target)[..., 2:]
-    return torch.cat([corner, opposite], dim=-1)
-
-
-def _sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
-    return width, height
-
-
-def _area(boxes: Tensor) -> Tensor:
-    width, height = _sides(boxes)
+def _area(size: Tensor) -> Tensor:
+    width, height = size.unbind(-1)
     return width * height
 
 
-def _slope(boxes: Tensor) -> Tensor:
-    width, height = _sides(boxes)
+def _slope(size: Tensor) -> Tensor:
+    width, height = size.unbind(-1)
     return torch.atan2(width, height + EPSILON)
