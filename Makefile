@@ -13,7 +13,7 @@ FLOOR_STAMP := .venv-floor/.installed
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Settings: ARGS="data=voc data.root=..." (of fit, test), PYTHON=python3.12 (makes .venv; 3.11 or later)'
+	@echo 'Settings: ARGS="data=voc data.root=..." (of fit, test, bench), PYTHON=python3.12 (makes .venv; 3.11 or later)'
 
 fit: $(STAMP) ## install, and train on the embedded data set; minutes on a CPU
 	$(BIN)/python -m lightning_centernet fit $(ARGS)
@@ -29,8 +29,8 @@ check: $(STAMP) ## lint, format and types
 test-floor: $(FLOOR_STAMP) ## run the tests with the lowest versions that pyproject.toml allows (FLOOR_PYTHON=python3.11)
 	.venv-floor/bin/python -m pytest $(ARGS)
 
-bench: $(STAMP) ## compare speed with a plain transcription of the formulas
-	$(BIN)/python benchmarks/losses.py
+bench: $(STAMP) ## compare speed and memory with plain transcriptions of the originals' formulas
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove environments, caches and build products; runs/ stays
 	rm -rf $(VENV) .venv-floor build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import losses
-from benchmarks.table import HEADINGS, Case, line, rows
+from benchmarks import decoding, encoding, losses, pipeline, step
+from benchmarks.table import HEADINGS, line, rows
 
-PARTS: dict[str, Callable[[], Iterator[Case]]] = {"losses": losses.cases}
-WIDTHS = (28, 22, 8, 8, 5, 8, 13, 21, 7, 10)
+PARTS: dict[str, Callable[[int], Iterator[tuple[str, ...]]]] = {
+    "losses": lambda repeats: rows(losses.cases(), repeats),
+    "decoding": lambda repeats: rows(decoding.cases(), repeats),
+    "encoding": lambda repeats: rows(encoding.cases(), repeats),
+    "pipeline": lambda repeats: rows(pipeline.cases(), repeats),
+    "step": step.rows,
+}
+WIDTHS = (36, 26, 7, 7, 5, 8, 13, 23, 6, 10)
 
 
 def main() -> None:
@@ -26,7 +32,7 @@ def main() -> None:
     print(line(HEADINGS, WIDTHS))
     print("|" + "|".join("-" * (width + 2) for width in WIDTHS) + "|")
     for part in options.only:
-        for cells in rows(PARTS[part](), options.repeats):
+        for cells in PARTS[part](options.repeats):
             print(line(cells, WIDTHS), flush=True)
 
 

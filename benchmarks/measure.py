@@ -86,6 +86,11 @@ class Operators(TorchDispatchMode):
         super().__init__()
         self.all = self.kernels = self.waits = 0
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let compiled functions run compiled: a fused kernel is no operator."""
+        return True
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         by_mask = name in ("index", "index_put_") and any(t is not None and t.dtype == torch.bool for t in args[1])

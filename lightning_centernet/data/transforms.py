@@ -93,5 +93,7 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
         linear = linear * (width / smaller[0], height / smaller[1])
     offset = offset + linear @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of the first pixel
     pixels = np.concatenate([linear, offset[:, None]], axis=1)
-    warped = cv2.warpAffine(image, pixels, (output_size[1], output_size[0]), flags=cv2.INTER_LINEAR)
-    return np.asarray(warped, dtype=np.uint8)
+    # OpenCV takes half the time for four channels, with the same result.
+    padded = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    warped = cv2.warpAffine(padded, pixels, (output_size[1], output_size[0]), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
