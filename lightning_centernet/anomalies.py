@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.intervals import LoggedSteps
@@ -80,18 +81,23 @@ class Anomalies(Callback):
         self._skipped: Tensor | None = None  # optimiser steps of this epoch
         self._steps = 0  # all of this epoch
         self._begun = False  # to step
+        self._handle: RemovableHandle | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
-        self._seen, self._watched, self._begun = [], [], False
+        self._watched, self._begun = [], False
+        self._release()
         if stage == "fit":
             criterion: nn.Module = pl_module.criterion  # type: ignore[assignment]  # a module may have any attribute
             self._handle = criterion.register_forward_hook(self._see, with_kwargs=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End."""
-        if stage == "fit":
-            self._handle.remove()
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End; there will be no teardown."""
+        self._release()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count anew."""
@@ -171,6 +177,12 @@ class Anomalies(Callback):
         else:
             self._watched = watched  # whoever wants to save a checkpoint because of this error meets it again
             raise UserError(_advised(_first(found, trainer)))
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
+        self._seen.clear()
 
     def _see(self, criterion: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if criterion.training:

@@ -30,6 +30,7 @@ class GradientNorms(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look at the gradients from now on."""
+        self._release()
         if stage != "fit":
             return
         network: nn.Module = pl_module.network  # type: ignore[assignment]  # a module may have any attribute
@@ -41,9 +42,11 @@ class GradientNorms(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look away."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Look away; there will be no teardown."""
+        self._release()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Forget the last batch."""
@@ -58,6 +61,11 @@ class GradientNorms(Callback):
         if scaler is not None:
             norms = {name: norm / scaler.scale(torch.ones_like(norm)) for name, norm in norms.items()}
         pl_module.log_dict({f"train/gradient/{name}": norm for name, norm in norms.items()}, batch_size=1)
+
+    def _release(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def _at_features(self, name: str) -> Callable[..., None]:
         def keep(layers: nn.Module, at_input: tuple[Tensor | None, ...], at_output: Any) -> None:

@@ -99,7 +99,9 @@ class TestRaising:
         model = tiny_model(optimizer=partial(SGD, lr=0.0))
         with pytest.raises(UserError):
             fit(model, loader(3))
+        assert not model.criterion._forward_hooks
         assert fit(model, loader()).global_step == 6
+        assert not model.criterion._forward_hooks
 
     def test_unknown_choice(self):
         with pytest.raises(UserError, match="on_anomaly=stop: must be one of raise, skip"):

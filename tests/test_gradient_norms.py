@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import SGD
 
+from lightning_centernet import CenterNet
 from lightning_centernet.gradient_norms import GradientNorms
 from lightning_centernet.testing import FakeData, fake_batch
 from tests.test_module import BACKBONES, OwnHeads
@@ -82,3 +83,14 @@ def test_only_the_last_batch_counts():
     for name, norm in several.items():
         expected = torch.cat([stack[name].grad.flatten() for stack in stacks]).norm()
         assert norm == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_nothing_is_left_behind_by_a_training_that_fails():
+    class Failing(CenterNet):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            raise RuntimeError("over")
+
+    model = tiny_model(kind=Failing)
+    with pytest.raises(RuntimeError, match="over"):
+        logged_norms(model)
+    assert not any(module._backward_hooks or module._forward_hooks for module in model.modules())
