@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_centernet.data.color import color_matrix
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.affine import compose, similarity
+from lightning_centernet.geometry.affine import similarity
 
 _BORDER = 128  # pixels from the picture's edges to the centre of a crop, in CenterNet
 
@@ -76,8 +75,10 @@ class Augmentation:
         rotated = generator.random() < self.rotation_probability
         rotation = _normal(generator, self.rotation, 2) if rotated else 0.0
         matrix = similarity(center, extent * whole_extent(size, input_size), rotation, (width, height))
-        mirror = torch.tensor([[-1.0, 0.0, width], [0.0, 1.0, 0.0]], dtype=matrix.dtype)
-        return compose(mirror, matrix) if generator.random() < self.flip else matrix
+        if generator.random() < self.flip:  # x becomes width - x
+            matrix[0] *= -1
+            matrix[0, 2] += width
+        return matrix
 
     def color(self, mean_gray: float, generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw a (3, 4) map of RGB in [0, 1], for a picture with this mean gray."""

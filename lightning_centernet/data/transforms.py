@@ -84,15 +84,16 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
         matrix: (2, 3) from the picture's to the output's continuous pixel coordinates.
         output_size: height and width.
     """
-    linear, offset = matrix[:, :2].numpy(), matrix[:, 2].numpy()
-    shrink = int(round(np.abs(np.linalg.det(linear)) ** -0.5, 6))  # rounded, for 4.999... is five
+    (a, b, x), (c, d, y) = matrix.tolist()
+    shrink = int(round(abs(a * d - b * c) ** -0.5, 6))  # rounded, for 4.999... is five
     if shrink > 1:
         height, width = image.shape[:2]
         smaller = (max(width // shrink, 1), max(height // shrink, 1))
         image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        linear = linear * (width / smaller[0], height / smaller[1])
-    offset = offset + linear @ (0.5, 0.5) - 0.5  # OpenCV counts from the middle of the first pixel
-    pixels = np.concatenate([linear, offset[:, None]], axis=1)
+        a, c = a * width / smaller[0], c * width / smaller[0]
+        b, d = b * height / smaller[1], d * height / smaller[1]
+    # OpenCV counts from the middle of the first pixel.
+    pixels = np.array([[a, b, x + (a + b - 1) / 2], [c, d, y + (c + d - 1) / 2]])
     # OpenCV takes half the time for four channels, with the same result.
     padded = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     warped = cv2.warpAffine(padded, pixels, (output_size[1], output_size[0]), flags=cv2.INTER_LINEAR)
