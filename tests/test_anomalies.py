@@ -182,8 +182,7 @@ def weights_after(optimizer, *bad, good_only=False, **options):
 
 class TestSkipping:
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-    @pytest.mark.parametrize("bad", [(0,), (2, 3), (5,)], ids=str)
-    @pytest.mark.parametrize("clip", [None, 0.5])
+    @pytest.mark.parametrize(("bad", "clip"), [((0,), None), ((2, 3, 5), 0.5)], ids=str)
     def test_as_if_the_batches_had_not_been(self, optimizer, bad, clip):
         with_bad, trainer = weights_after(optimizer, *bad, gradient_clip_val=clip)
         without, _ = weights_after(optimizer, *bad, good_only=True, gradient_clip_val=clip)

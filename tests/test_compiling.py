@@ -39,9 +39,7 @@ def train(loaders, compiled, **options):
 
 CASES = {
     "plain": (batches, {}),
-    "learned weights": (batches, {"weighting": "kendall"}),
-    "watched and skipped": (batches, {"on_anomaly": "skip"}),
-    "over all processes": (batches, {"normalize": "global"}),
+    "learned weights, skipping": (batches, {"weighting": "kendall", "on_anomaly": "skip", "normalize": "global"}),
     "several data sets": (lambda: {"a": batches(), "b": batches(9, "wh")}, {"weighting": "fairmot"}),
 }
 

@@ -18,11 +18,11 @@ from tests.tiny import DETECTION, logged, quiet_trainer, tiny_model
 pytestmark = pytest.mark.filterwarnings("ignore:The '.*' does not have many workers", "ignore:The number of training")
 SPEC = {"name": "test_resnet", "neck_channels": 8}
 SCHEDULE = {"name": "scheduled", "epochs": {"wh": {0: 0.0, 2: 4.0}}, "interpolation": "linear"}
-DATA = partial(FakeData, DETECTION)
+DATA = partial(FakeData, DETECTION, grid=(16, 16))
 
 
 def train(weighting, epochs=1, resumed=None, **options):
-    model = tiny_model(backbone=SPEC, weighting=weighting, optimizer=partial(Adam, lr=0.01))
+    model = tiny_model(backbone=SPEC, weighting=weighting, optimizer=partial(Adam, lr=0.01), input_size=(64, 64))
     trainer = quiet_trainer(max_epochs=epochs, **options)
     trainer.fit(model, DATA(), ckpt_path=resumed, weights_only=True)
     return model, trainer
@@ -116,7 +116,7 @@ class TestScheduled:
         train(SCHEDULE, epochs=4, callbacks=[steps], enable_checkpointing=True)
         assert steps.weights == [weight for weight in self.EXPECTED for _ in range(2)]
 
-    @pytest.mark.parametrize("steps", [2, 3, 4, 5])
+    @pytest.mark.parametrize("steps", [2, 3])
     def test_resumed_run_has_the_weight_of_its_epoch(self, steps, tmp_path):
         """At the end of an epoch, or in the middle of it."""
         keeper = Epochs(dirpath=tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=1)
@@ -133,7 +133,7 @@ class TestScheduled:
         assert model.criterion.weighting.weights.tolist() == [1.0, pytest.approx(4.0), 1.0]
 
     def test_head_is_free_of_a_head_of_weight_zero(self):
-        model = tiny_model(weighting=SCHEDULE, optimizer=partial(SGD, lr=0.1))
+        model = tiny_model(weighting=SCHEDULE, optimizer=partial(SGD, lr=0.1), input_size=(64, 64))
         before = [parameter.clone() for parameter in model.network.stacks[0].wh.parameters()]
         quiet_trainer(max_epochs=1).fit(model, DATA())
         assert all(map(torch.equal, before, model.network.stacks[0].wh.parameters()))

@@ -52,7 +52,7 @@ def test_choice_composes_and_its_targets_exist(choice: str) -> None:
 
 def test_choices_were_found() -> None:
     groups = {choice.partition("=")[0] for choice in CHOICES}
-    usual = "backbone callbacks data debug experiment heads logger optimizer scheduler trainer"
+    usual = "backbone callbacks data debug experiment heads logger optimizer scheduler trainer weighting"
     assert set(usual.split()) <= groups
 
 
@@ -75,7 +75,8 @@ def test_overrides_that_users_try_first() -> None:
         data.augmentation.flip=0 heads.wh.weight=0.05 backbone.name=resnet50 backbone.pretrained=true
         optimizer.lr=1e-3 trainer.max_epochs=2 trainer.precision=bf16-mixed trainer.devices=4 seed=3
         ckpt_path=last init_from=x source=x output_dir=x threshold=0.5 monitor=val/map_50
-        model.max_detections=10 model.head_width=256 ~callbacks.drawings callbacks=[default,ema]
+        model.max_detections=10 model.head_width=256 ~callbacks.drawings callbacks=[default,ema,gradient_norms]
+        weighting=kendall model.on_anomaly=skip model.normalize=global
     """
     composed(*words.split())
 
