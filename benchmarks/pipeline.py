@@ -22,7 +22,7 @@ SIZE, IMAGES, OBJECTS = (512, 512), 8, 10
 
 
 def cases() -> Iterator[Case]:
-    """Compare what a loader's worker does, then all up to the normalised batch; from pictures, then from files."""
+    """Compare what a worker does to a picture, then all up to the normalised batch; from pictures, then from files."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -59,8 +59,10 @@ def _case(
     def ours() -> object:
         samples = [Sample(read_ours(), annotations, 0, "") for _ in range(IMAGES)]
         items = [transform(sample, np.random.default_rng(seed)) for seed, sample in enumerate(samples)]
+        if not at_last:
+            return items
         batch = collate(items, max_objects=128)
-        return normalize(batch["image"], plain.MEAN.tolist(), plain.STD.tolist(), batch["color"]) if at_last else batch
+        return normalize(batch["image"], plain.MEAN.tolist(), plain.STD.tolist(), batch["color"])
 
     size = f"{IMAGES} of 640x480 to {SIZE[1]}x{SIZE[0]}"
     return Case(what, size, Rival(theirs), Rival(ours), target)
