@@ -42,5 +42,4 @@ def may_lack_targets(trainer: Trainer | None) -> bool:
     """Tell if a head may be left out of a batch: not where one data set is all that there is to train on."""
     if trainer is None:
         return False
-    several = trainer.train_dataloader is None or isinstance(trainer.train_dataloader, list | tuple | dict)
-    return several or trainer.state.fn != "fit"
+    return trainer.train_dataloader is None or isinstance(trainer.train_dataloader, list | tuple | dict)
