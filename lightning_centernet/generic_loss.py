@@ -30,7 +30,7 @@ class GenericLoss(nn.Module):
         heads: the heads, or what `standard_heads` makes them from.
         weighting: makes one loss of all, a module of `head_weights`; the heads' fixed weights unless given.
         normalize: divide by what is labelled in this `process` (the originals), or in all of them, `global`: several
-            processes then train as one with all their images.
+            processes then train as one with all their images; their batches must have targets for the same heads.
 
     Example:
         >>> from lightning_centernet.testing import fake_batch, fake_outputs
