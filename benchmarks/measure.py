@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -62,7 +63,10 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def peak_memory(rival: Rival) -> int:
-    """Find the most bytes that a run holds at one time beyond what it found, its results included."""
+    """Find the most bytes that a run holds at one time beyond what it found, its results included.
+
+    On the host torch's and numpy's peaks are added, though they may come at different times.
+    """
     rival.restore()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -70,13 +74,16 @@ def peak_memory(rival: Rival) -> int:
         before = torch.cuda.memory_allocated()
         rival.run()
         return torch.cuda.max_memory_allocated() - before
+    tracemalloc.start()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         rival.run()
+    _, peak_of_numpy = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     held = peak = 0
     for _, size in sorted(_allocations(profiler.profiler.kineto_results.experimental_event_tree())):
         held += size
         peak = max(peak, held)
-    return peak
+    return peak + peak_of_numpy
 
 
 class Operators(TorchDispatchMode):

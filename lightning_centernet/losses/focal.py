@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, one_pass, plain_sum
+from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.terms import Ratio
 
 
@@ -82,7 +83,7 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(logits, heatmap)
         # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
         early = ctx.needs_input_grad[0] and logits.dtype != torch.float16
-        ctx.gradient = torch.empty_like(logits) if early else None
+        ctx.gradient = empty_like(logits) if early else None
         total, count = one_pass(Maps(logits, heatmap, listed), choices, ctx.gradient)
         ctx.mark_non_differentiable(count)
         return total, count
@@ -96,6 +97,6 @@ class _Fused(torch.autograd.Function):
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is not None:
             return gradient.mul_(scale), None, None, None
-        gradient = torch.empty_like(maps.logits)  # in float16, or once more over a graph that was kept
+        gradient = empty_like(maps.logits)  # in float16, or once more over a graph that was kept
         one_pass(maps, ctx.choices, gradient, scale)
         return gradient, None, None, None
