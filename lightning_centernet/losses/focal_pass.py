@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.kernel import CompiledOnce, blocks, flatten
+from lightning_centernet.losses.kernel import CompiledOnce, Layout, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision
 
 # The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998, whose logit is:
@@ -61,7 +61,7 @@ def plain_sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
     if maps.listed is None:
         return -gains.sum(), count
     mask = full_precision(maps.listed.mask)
-    gains_of_objects, _ = _focal(-limited[_cells(maps)], mask, choices)
+    gains_of_objects, _ = _focal(-limited[_cells(maps.listed, logits.shape[3], None)], mask, choices)
     return -gains.sum() - gains_of_objects.sum(), mask.sum()
 
 
@@ -69,46 +69,58 @@ def one_pass(
     maps: Maps, choices: Choices, gradient: Tensor | None = None, scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the same; write the gradient by the logits, times the scale, where there is room for it."""
-    vectors = flatten(maps.logits, maps.heatmap, *([] if gradient is None else [gradient]))
-    gain, count = _over_map(vectors, scale, choices, maps.listed is None)
-    if maps.listed is None:
-        return -gain, count
-    cells, mask = _cells(maps), full_precision(maps.listed.mask)
-    logits = full_precision(maps.logits[cells])
-    gains, slopes = _focal(-_limit(logits), mask, choices)
-    if gradient is not None:
-        gradient.index_put_(cells, _finish(-slopes, logits, scale, choices).to(gradient.dtype), accumulate=True)
-    return -(gain + gains.sum()), mask.sum()
+    tensors = [maps.logits, maps.heatmap] if gradient is None else [maps.logits, maps.heatmap, gradient]
+    lines, layout = as_lines(tensors)
+    cells = None if maps.listed is None else _cells(maps.listed, maps.logits.shape[3], layout)
+    mask = None if maps.listed is None else maps.listed.mask
+    total, count = _pass(lines, cells, mask, scale, choices)
+    return total, count
 
 
-def _pass(vectors: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
-    """Return the negative sum over all cells, and the number of objects if these are cells; fill in the gradient."""
-    if torch.compiler.is_compiling():
-        return _compiled_pass(vectors, scale, choices, dense)
-    parts = [_block(part, scale, choices, dense) for part in blocks(vectors)]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.stack([gain for gain, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
-
-
-_over_map = CompiledOnce(_pass, "the focal loss")
-
-
-def _compiled_pass(
-    vectors: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool
+def _run(
+    maps: Sequence[Tensor],
+    cells: tuple[Tensor, ...] | None,
+    mask: Tensor | None,
+    scale: Tensor | None,
+    choices: Choices,
 ) -> tuple[Tensor, Tensor]:
-    logits = full_precision(vectors[0])
-    gains, slopes, count = _of_map(_limit(logits), full_precision(vectors[1]), choices, dense=dense)
-    if len(vectors) == 3:
-        vectors[2].copy_(_finish(slopes, logits, scale, choices))
+    """Do the pass over logits, heat map and gradient, if there is one: as a whole or, uncompiled, in blocks."""
+    if torch.compiler.is_compiling():
+        gain, count = _at_once(maps, scale, choices, dense=cells is None)
+    else:
+        gain, count = _in_blocks(maps, scale, choices, dense=cells is None)
+    if cells is None or mask is None:
+        return -gain, count
+    logits, weight = full_precision(maps[0][cells]), full_precision(mask)
+    gains, slopes = _focal(-_limit(logits), weight, choices)
+    if len(maps) == 3:
+        maps[2].index_put_(cells, _finish(-slopes, logits, scale, choices).to(maps[2].dtype), accumulate=True)
+    return -(gain + gains.sum()), weight.sum()
+
+
+_pass = CompiledOnce(_run, "the focal loss")
+
+
+def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, *, dense: bool) -> tuple[Tensor, Tensor]:
+    logits = full_precision(maps[0])
+    gains, slopes, count = _of_map(_limit(logits), full_precision(maps[1]), choices, dense=dense)
+    if len(maps) == 3:
+        maps[2].copy_(_finish(slopes, logits, scale, choices))
     # Compiled for a processor, a sum of millions in float32 is off by some 1e-6 of it.
     exact = torch.float64 if logits.device.type == "cpu" else logits.dtype
     return gains.sum(dtype=exact).to(logits.dtype), count
 
 
-def _block(vectors: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
-    """Do the same in place, in half the time of operators that each make a new tensor."""
-    logits, heatmap = full_precision(vectors[0]), full_precision(vectors[1])
+def _in_blocks(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, *, dense: bool) -> tuple[Tensor, Tensor]:
+    parts = [_block(part, scale, choices, dense) for part in blocks(maps)]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.stack([gain for gain, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
+
+
+def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
+    """Do the same as `_at_once` in place, in half the time of operators that each make a new tensor."""
+    logits, heatmap = full_precision(maps[0]), full_precision(maps[1])
     positive = heatmap == 1 if dense else None
     wrong, weight = _limit(logits), _power(1 - heatmap, choices.beta)
     if positive is not None:
@@ -124,8 +136,8 @@ def _block(vectors: Sequence[Tensor], scale: Tensor | None, choices: Choices, de
     slopes = right.mul_(certainty).mul_(-choices.alpha).add_(wrong).mul_(weight)
     if positive is not None:
         torch.where(positive, -slopes, slopes, out=slopes)
-    if len(vectors) == 3:
-        vectors[2].copy_(_finish(slopes, logits, scale, choices))
+    if len(maps) == 3:
+        maps[2].copy_(_finish(slopes, logits, scale, choices))
     return certainty.mul_(weight).sum(), logits.new_zeros(()) if positive is None else positive.sum().to(logits.dtype)
 
 
@@ -179,8 +191,12 @@ def _power(values: Tensor, exponent: float) -> Tensor:
     return values if exponent == 1 else values**exponent
 
 
-def _cells(maps: Maps) -> tuple[Tensor, ...]:
-    cells, channels, _ = cast("Listed", maps.listed)
-    width = maps.logits.shape[3]
+def _cells(listed: Listed, width: int, layout: Layout | None) -> tuple[Tensor, ...]:
+    """Index the objects in maps (B, C, h, w), or in what `as_lines` makes of them."""
+    cells, channels, _ = listed
     images = torch.arange(cells.shape[0], device=cells.device).unsqueeze(1)
+    if layout == "channels first":
+        return images, channels, cells
+    if layout == "channels last":
+        return images, cells, channels
     return images, channels, torch.div(cells, width, rounding_mode="floor"), cells % width

@@ -83,9 +83,8 @@ def average(heads: Sequence[Sequence[Contribution]], sum_over_ranks: SumOverRank
     if sum_over_ranks is not None:
         counts, ranks = sum_over_ranks(counts)
     layout = _layout(tuple(_Part.of(*each) for group in groups for each in group), len(heads), counts.device)
-    divisors = _add_up(counts, layout.other_means).maximum(layout.at_least) + layout.epsilon
-    losses = _add_up(_add_up(totals, layout.other_means) / divisors, layout.other_heads)
-    return losses if ranks == 1 else losses * ranks
+    shares = ranks / (_add_up(counts, layout.other_means).maximum(layout.at_least) + layout.epsilon)
+    return _add_up(totals * shares[layout.mean_of_column], layout.other_heads)
 
 
 def _alike(contributions: Sequence[tuple[int, Contribution]]) -> list[list[tuple[int, Contribution]]]:
@@ -146,8 +145,9 @@ class _Part(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Which columns do not belong to a mean (means, columns), which means not to a head; and the divisors' bounds."""
+    """Which mean a column belongs to, which ones do not belong to a mean or to a head; what bounds the divisors."""
 
+    mean_of_column: Tensor
     other_means: Tensor | None
     other_heads: Tensor | None
     at_least: Tensor
@@ -171,8 +171,9 @@ def _make_layout(parts: tuple[_Part, ...], heads: int, device: torch.device) -> 
         first += part.columns if part.apart else 1
     with torch.inference_mode(False):  # validation may come first, and training needs it too
         return _Layout(
+            torch.tensor(mean_of_column, device=device),
             _others(mean_of_column, len(means), device),
-            _others([mean.head for mean in means], heads, device),
+            _others([means[mean].head for mean in mean_of_column], heads, device),
             torch.tensor([mean.at_least for mean in means], device=device),
             torch.tensor([mean.epsilon for mean in means], device=device),
         )
