@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.affine import compose, invert, transform_boxes, transform_points
-from lightning_centernet.geometry.gather import gather
 from lightning_centernet.geometry.peaks import highest_peaks
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output
@@ -41,7 +40,7 @@ def decode(outputs: Outputs, heads: Mapping[str, HeadSpec], k: int = 100) -> Det
     index, detections = find_peaks(raw_output(outputs, heads["hm"]), k)
     for head in decoding_order(heads.values()):
         if head.at == "center" or head.provides:
-            detections |= head.decode(gather(raw_output(outputs, head), index).float(), detections)
+            detections |= head.decode_outputs(outputs, index, detections)
     return detections
 
 
@@ -64,7 +63,7 @@ def find_peaks(heatmap: Tensor, k: int) -> tuple[Tensor, Detections]:
 
 
 def decoding_order(heads: Iterable[Head]) -> list[Head]:
-    """Order heads so that each comes after all that provide what it needs, otherwise as they are.
+    """Order heads so that each comes after all that provide what it needs or uses, otherwise as they are.
 
     Raises:
         UserError: nothing provides it.
@@ -76,7 +75,8 @@ def decoding_order(heads: Iterable[Head]) -> list[Head]:
             missing = set(head.needs) - known
             if missing:
                 raise UserError(f"head `{head.name}` needs the field `{missing.pop()}`, which no other head provides")
-            blocked = any(set(head.needs) & set(other.provides) for other in pending if other is not head)
+            awaited = {*head.needs, *head.uses}
+            blocked = any(awaited & set(other.provides) for other in pending if other is not head)
             if not blocked:
                 break
         else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
@@ -104,8 +105,12 @@ class Heatmap(Head):
         next to nothing (CenterNet).
         """
         heatmap = objects.blank(self.channels)
-        radii = objects.radii.clamp(max=-1) + 7 * objects.mask if self.mse else objects.radii  # three deviations of 2
-        draw_gaussians(heatmap, objects.cells, objects.labels, radii, sigma=2.0 if self.mse else None)
+        self.draw(heatmap, objects.cells, objects.labels, objects.radii, objects.mask)
         level = 0.9999 if self.focal == "dense" else 1.0
         fill_boxes(heatmap, objects.boxes.long(), objects.annotations["labels"], objects.ignored, level)
         return {self.name: heatmap}
+
+    def draw(self, heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, mask: Tensor) -> None:
+        """Draw peaks in place, at the cells (B, N, 2) whose mask (B, N) is true."""
+        radii = torch.where(mask, 6 if self.mse else radii, -1)  # three deviations of 2
+        draw_gaussians(heatmap, cells, channels, radii, sigma=2.0 if self.mse else None)

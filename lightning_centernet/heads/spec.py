@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 from torch import Tensor, nn
 
 from lightning_centernet.errors import MissingTargetsError, UserError
+from lightning_centernet.geometry.gather import gather
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.losses import Contribution
-from lightning_centernet.types import Batch, Detections, Tensors
+from lightning_centernet.types import Batch, Detections, Outputs, Tensors
 
 Location: TypeAlias = Literal["map", "center", "joint"]
 
@@ -72,6 +73,11 @@ class Head(ABC):
         return ()
 
     @property
+    def uses(self) -> tuple[str, ...]:
+        """Further fields that must be final, if any head gives them at all."""
+        return ()
+
+    @property
     def provides(self) -> tuple[str, ...]:
         """Fields of the detections that this head adds or replaces."""
         return ()
@@ -111,6 +117,16 @@ class Head(ABC):
             detections: the fields decoded so far.
         """
         return {}
+
+    def decode_outputs(self, outputs: Outputs, index: Tensor, detections: Detections) -> Tensors:
+        """Turn raw outputs into fields of the detections; override it where values at the peaks are not enough.
+
+        Args:
+            outputs: head name to raw logits (B, channels, h, w).
+            index: (B, K) int64, the peaks' cells as y * w + x.
+            detections: the fields decoded so far.
+        """
+        return self.decode(gather(raw_output(outputs, self), index).float(), detections)
 
 
 def _fits(value: Any, kind: Any) -> bool:
