@@ -69,10 +69,11 @@ def decoding_order(heads: Iterable[Head]) -> list[Head]:
         UserError: nothing provides it.
     """
     pending, ordered = list(heads), list[Head]()
-    known = {*PEAK_FIELDS, *(field for head in pending for field in head.provides)}
+    every = tuple(pending)
     while pending:
         for head in pending:
-            missing = set(head.needs) - known
+            given = {*PEAK_FIELDS, *(field for other in every if other is not head for field in other.provides)}
+            missing = set(head.needs) - given
             if missing:
                 raise UserError(f"head `{head.name}` needs the field `{missing.pop()}`, which no other head provides")
             awaited = {*head.needs, *head.uses}
