@@ -126,5 +126,5 @@ def _inverse(calibration: Tensor) -> Tensor:
     # Written out, for a general routine makes the host wait for its verdict on singular matrices.
     first, second, third = calibration[..., :3].unbind(-2)
     columns = [torch.linalg.cross(*rows) for rows in ((second, third), (third, first), (first, second))]
-    determinant = (first * columns[0]).sum(-1)
-    return torch.stack(columns, dim=-1) / determinant[..., None, None]
+    inverse: Tensor = torch.stack(columns, dim=-1) / (first * columns[0]).sum(-1)[..., None, None]
+    return inverse

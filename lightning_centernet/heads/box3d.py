@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,8 +10,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lightning_centernet.errors import UserError
-from lightning_centernet.heads.regression import Field, Regression
+from lightning_centernet.errors import MissingTargetsError, UserError
+from lightning_centernet.geometry.camera import focal_length
+from lightning_centernet.heads.objects import Objects
+from lightning_centernet.heads.regression import Field, Regression, read_field
 from lightning_centernet.heads.spec import Head, target
 from lightning_centernet.losses import (
     Contribution,
@@ -25,6 +28,8 @@ from lightning_centernet.losses import (
 )
 from lightning_centernet.types import Batch, Detections, Tensors
 
+_ROUNDING = 0.01  # radians: KITTI's files have two decimals
+
 
 @dataclass(frozen=True, kw_only=True)
 class Depth(Regression):
@@ -33,13 +38,21 @@ class Depth(Regression):
     With more than one channel there is a depth for each class. With the loss `laplace` there are two, the depth and the
     logarithm of its scale. `dep_sec` has no targets of its own, it learns `dep`.
 
+    An object that a crop shows larger looks nearer. So the target is the depth times the annotations' `scale` (B,), the
+    extent of the crop relative to the whole picture (CenterTrack); or else what it would be for one common camera.
+
     Attributes:
         activation: `inverse_sigmoid`, 1 / (sigmoid(x) + 1e-6) - 1, or `linear`, the raw output.
+        focal: focal length in input pixels of a common camera: the target is the depth times `focal` over that of the
+            annotations' `calibration` (B, 3, 4). One model then serves several cameras.
+        rescaled: learn also from crops of another scale; False leaves them out (CenterNet).
     """
 
     kinds: ClassVar[tuple[type[Named], ...]] = (Elementwise, UncertainLoss)
 
     activation: Literal["inverse_sigmoid", "linear"] = "inverse_sigmoid"
+    focal: float | None = None
+    rescaled: bool = True
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -53,6 +66,8 @@ class Depth(Regression):
                 f"head `{self.name}` has 2 channels with loss={self.compare.name}, depth and scale, not "
                 f"{self.channels}: leave the number out"
             )
+        if self.focal is not None and not 0 < self.focal < math.inf:
+            raise UserError(f"head `{self.name}`: focal={self.focal} must be a positive number of pixels, or null")
 
     @property
     def uncertain(self) -> bool:
@@ -74,6 +89,17 @@ class Depth(Regression):
         """Keys of the mask."""
         return (self.mask,) if self.mask else ("dep_mask", "reg_mask")
 
+    def encode(self, objects: Objects) -> Tensors:
+        """Encode the depths, under the keys that `dep` and `dep_sec` share."""
+        return {f"dep{key.removeprefix(self.name)}": values for key, values in super().encode(objects).items()}
+
+    def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
+        """Return the depths as they look in the crop; there are none behind the camera."""
+        factor = _scale(objects) if self.focal is None else self.focal / focal_length(_calibration(objects, self))
+        depth = read_field(objects, "depth", self, channels=1)
+        mask = objects.mask & (depth > 0).squeeze(-1)
+        return depth * factor[:, None, None], mask if self.rescaled else mask & _whole(objects)
+
     def activate(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Turn raw outputs into metres, (B, M, 1), those of the object's class."""
         if self.channels > 1:
@@ -92,23 +118,35 @@ class Depth(Regression):
 
     @property
     def provides(self) -> tuple[str, ...]:
-        """The depth, and its scale where that is predicted."""
-        return ("depth", "depth_scale") if self.uncertain else ("depth",)
+        """The depth, its scale where that is predicted, and the focal length that it is meant for."""
+        return ("depth", *["depth_scale"] * self.uncertain, *["focal"] * (self.focal is not None))
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Give each peak the depth of its class; a later depth head replaces the first one's."""
+        fields = {} if self.focal is None else {"focal": torch.full_like(detections["scores"], self.focal)}
         if self.uncertain:
-            return {"depth": self.metres(values[..., 0]), "depth_scale": values[..., 1].float().exp()}
+            return fields | {"depth": self.metres(values[..., 0]), "depth_scale": values[..., 1].float().exp()}
         if self.channels > 1:
             values = values.gather(-1, detections["labels"].unsqueeze(-1))
-        return {"depth": self.metres(values).squeeze(-1)}
+        return fields | {"depth": self.metres(values).squeeze(-1)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dimensions(Field):
-    """`dim`: height, width and length in metres (CenterNet, section 4.1)."""
+    """`dim`: height, width and length in metres (CenterNet, section 4.1).
+
+    Attributes:
+        rescaled: learn also from crops of another scale; False leaves them out (CenterNet).
+    """
 
     field: str | None = "dimensions"
+    rescaled: bool = True
+
+    def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
+        """Return the annotations' numbers, if they are positive."""
+        values, mask = super().values(objects)
+        mask = mask & (values > 0).all(-1)
+        return values, mask if self.rescaled else mask & _whole(objects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +191,14 @@ class Rotation(Head):
             return [object_average(losses, mask, all_slots=self.average == "slots")]
         return rotation_terms(prediction, bins, residuals, mask, average=self.average)
 
+    def encode(self, objects: Objects) -> Tensors:
+        """Encode the angles in [-pi, pi], under the keys that `rot` and `rot_sec` share."""
+        alpha = read_field(objects, "alpha", self, channels=1).squeeze(-1)
+        mask = objects.mask & (alpha.abs() <= math.pi + _ROUNDING)
+        bins, residuals = encode_rotation(alpha)
+        bins, residuals = bins * mask.unsqueeze(-1), torch.where(mask.unsqueeze(-1), residuals, 0.0)
+        return {"rotbin": bins, "rotres": residuals, "rot_mask": mask.float()}
+
     @property
     def provides(self) -> tuple[str, ...]:
         """The observation angle."""
@@ -172,13 +218,70 @@ class Rotation(Head):
 
 @dataclass(frozen=True, kw_only=True)
 class AmodalOffset(Regression):
-    """`amodel_offset` (the originals' spelling): the projected 3D centre minus the integer 2D centre (CenterTrack)."""
+    """`amodel_offset` (the originals' spelling): the projected 3D centre minus the integer 2D centre (CenterTrack).
+
+    Attributes:
+        origin: where the offset begins when it is decoded: the `cell`, as it is trained, or the middle of the `box`, as
+            in CenterTrack and CenterFusion.
+    """
+
+    origin: Literal["cell", "box"] = "cell"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The box, if the offset begins there."""
+        return ("boxes",) if self.origin == "box" else ()
 
     @property
     def provides(self) -> tuple[str, ...]:
         """The projected 3D centre."""
         return ("amodal_centers",)
 
+    def values(self, objects: Objects) -> tuple[Tensor, Tensor]:
+        """Return the offsets from the integer centres."""
+        return read_field(objects, "amodal_centers", self) / objects.grid.stride - objects.cells, objects.mask
+
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
-        """Place the projected 3D centre; relative to the cell, as it is trained."""
-        return {"amodal_centers": detections["cells"] + values}
+        """Place the projected 3D centre."""
+        if self.origin == "cell":
+            return {"amodal_centers": detections["cells"] + values}
+        boxes = detections["boxes"]
+        return {"amodal_centers": (boxes[..., :2] + boxes[..., 2:]) / 2 + values}
+
+
+def encode_rotation(alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Put angles into two bins that overlap by 60 degrees on both sides.
+
+    Args:
+        alpha: (...) radians in [-pi, pi].
+
+    Returns:
+        (..., 2) int64, 1 where the angle is in the bin, about -pi / 2 and about pi / 2; and (..., 2), how far the angle
+        lies beyond the middle of each bin that it is in.
+    """
+    edge = torch.pi / 6
+    first = (alpha < edge) | (alpha > torch.pi - edge)
+    second = (alpha > -edge) | (alpha < edge - torch.pi)
+    bins = torch.stack([first, second], dim=-1)
+    residuals = torch.stack([alpha + torch.pi / 2, alpha - torch.pi / 2], dim=-1)
+    return bins.long(), torch.where(bins, residuals, 0.0)
+
+
+def _scale(objects: Objects) -> Tensor:
+    # (B,) of the crops; of annotations that do not say, 1.
+    scale = objects.annotations.get("scale")
+    return objects.boxes.new_ones(len(objects.boxes)) if scale is None else scale.float()
+
+
+def _whole(objects: Objects) -> Tensor:
+    # (B, 1) bool: the scale is that of the whole picture.
+    return ((_scale(objects) - 1).abs() < 1e-6).unsqueeze(-1)
+
+
+def _calibration(objects: Objects, head: Depth) -> Tensor:
+    if "calibration" not in objects.annotations:
+        raise MissingTargetsError(
+            f"head `{head.name}` with focal={head.focal} needs each image's `calibration` (B, 3, 4), which the data "
+            f"set does not give: bring it, or leave heads.{head.name}.focal out"
+        )
+    return objects.annotations["calibration"].float()

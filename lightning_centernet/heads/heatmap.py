@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.gaussian import draw_gaussians
+from lightning_centernet.geometry.gaussian import draw_gaussians, gaussian_radius
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target
@@ -35,6 +35,10 @@ class Heatmap(Head):
         clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals.
         mse: plain squared error of the raw outputs instead of the focal loss, against Gaussians of 2 cells
             (an experiment of CenterNet).
+        whole_cells: a box's sides are rounded up, for the peak's radius, and even outside the grid a region has an edge
+            of one cell; not so in CenterNet's 3D task.
+        ignored: keep the loss away from the whole `region` of an ignored box, or only from a `peak` in its middle
+            (CenterNet's 3D task).
     """
 
     bias: float = -2.19
@@ -43,6 +47,8 @@ class Heatmap(Head):
     beta: float = 4.0
     clamp: bool = False
     mse: bool = False
+    whole_cells: bool = True
+    ignored: Literal["region", "peak"] = "region"
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -105,10 +111,25 @@ class Heatmap(Head):
         next to nothing (CenterNet).
         """
         heatmap = objects.blank(self.channels)
-        self.draw(heatmap, objects.cells, objects.labels, objects.radii, objects.mask)
-        level = 0.9999 if self.focal == "dense" else 1.0
-        fill_boxes(heatmap, objects.boxes.long(), objects.annotations["labels"], objects.ignored, level)
+        width, height = (objects.boxes[..., 2:] - objects.boxes[..., :2]).unbind(-1)
+        radii = objects.radii if self.whole_cells else gaussian_radius(height, width).long()
+        self.draw(heatmap, objects.cells, objects.labels, radii, objects.mask)
+        ignored = objects.ignored & (self.whole_cells | (width > 0) & (height > 0))
+        level, labels = 0.9999 if self.focal == "dense" else 1.0, objects.annotations["labels"]
+        if self.ignored == "region":
+            fill_boxes(heatmap, objects.boxes.long(), labels, ignored, level)
+        else:
+            radii = torch.where(ignored, gaussian_radius(height, width).long(), -1)
+            torch.maximum(heatmap, self._peaks_of_any(objects, labels, radii).clamp(max=level), out=heatmap)
         return {self.name: heatmap}
+
+    def _peaks_of_any(self, objects: Objects, labels: Tensor, radii: Tensor) -> Tensor:
+        # A label below 0 stands for all classes, so every object is drawn once for each class.
+        peaks, kinds = objects.blank(self.channels), torch.arange(self.channels, device=labels.device)
+        concerned = ((labels.unsqueeze(-1) == kinds) | (labels.unsqueeze(-1) < 0)).flatten(1)
+        cells, radii = (each.repeat_interleave(self.channels, dim=1) for each in (objects.cells, radii))
+        self.draw(peaks, cells, kinds.repeat(labels.shape[1]).expand_as(radii), radii, concerned & (radii >= 0))
+        return peaks
 
     def draw(self, heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, mask: Tensor) -> None:
         """Draw peaks in place, at the cells (B, N, 2) whose mask (B, N) is true."""

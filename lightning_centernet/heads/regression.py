@@ -143,21 +143,30 @@ class Field(Regression):
         Raises:
             UserError: the annotations lack the field, or it has another number of values per object.
         """
-        if self.key not in objects.annotations:
-            raise MissingTargetsError(
-                f"head `{self.name}` needs the annotation field `{self.key}`, but the data set gives only "
-                f"{', '.join(sorted(objects.annotations))}: read it (`data.fields=[{self.key}]` for COCO files), bring "
-                f"batches that hold the encoded target `{self.name}`, or remove the head"
-            )
-        values = objects.annotations[self.key].float()
-        values = values if values.ndim == 3 else values.unsqueeze(-1)
-        if values.shape[-1] != self.channels:
-            raise UserError(
-                f"head `{self.name}` has {self.channels} channels, but the annotation field `{self.key}` has "
-                f"{values.shape[-1]} numbers per object: set heads.{self.name}.channels={values.shape[-1]}"
-            )
-        return values, objects.mask
+        return read_field(objects, self.key, self), objects.mask
 
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Hand the numbers on."""
         return {self.key: values}
+
+
+def read_field(objects: Objects, key: str, head: Head, channels: int | None = None) -> Tensor:
+    """Take a field of the annotations, (B, M, channels) float32; as many channels as the head has, unless given.
+
+    Raises:
+        UserError: the annotations lack the field, or it has another number of values per object.
+    """
+    if key not in objects.annotations:
+        raise MissingTargetsError(
+            f"head `{head.name}` needs the annotation field `{key}`, but the data set gives only "
+            f"{', '.join(sorted(objects.annotations))}: read it (`data.fields=[{key}]` for COCO files), bring "
+            f"batches that hold the encoded target `{head.target_keys[0]}`, or remove the head"
+        )
+    values = objects.annotations[key].float()
+    values = values if values.ndim == 3 else values.unsqueeze(-1)
+    if values.shape[-1] != (channels or head.channels):
+        raise UserError(
+            f"head `{head.name}` has {channels or head.channels} channels, but the annotation field `{key}` has "
+            f"{values.shape[-1]} numbers per object: set heads.{head.name}.channels={values.shape[-1]}"
+        )
+    return values
