@@ -71,37 +71,37 @@ def one_pass(
     """Return the same; write the gradient by the logits, times the scale, where there is room for it."""
     tensors = [maps.logits, maps.heatmap] if gradient is None else [maps.logits, maps.heatmap, gradient]
     lines, layout = as_lines(tensors)
-    cells = None if maps.listed is None else _cells(maps.listed, maps.logits.shape[3], layout)
-    mask = None if maps.listed is None else maps.listed.mask
-    total, count = _pass(lines, cells, mask, scale, choices)
-    return total, count
-
-
-def _run(
-    maps: Sequence[Tensor],
-    cells: tuple[Tensor, ...] | None,
-    mask: Tensor | None,
-    scale: Tensor | None,
-    choices: Choices,
-) -> tuple[Tensor, Tensor]:
-    """Do the pass over logits, heat map and gradient, if there is one: as a whole or, uncompiled, in blocks."""
-    if torch.compiler.is_compiling():
-        gain, count = _at_once(maps, scale, choices, dense=cells is None)
-    else:
-        gain, count = _in_blocks(maps, scale, choices, dense=cells is None)
-    if cells is None or mask is None:
+    # As vectors that do not know what they are views of: then the compiled pass suits maps of all sizes.
+    whole = [line.view(-1).data for line in lines] if layout else lines
+    gain, count = _over_map(whole, scale, choices, maps.listed is None)
+    if maps.listed is None:
         return -gain, count
-    logits, weight = full_precision(maps[0][cells]), full_precision(mask)
-    gains, slopes = _focal(-_limit(logits), weight, choices)
-    if len(maps) == 3:
-        maps[2].index_put_(cells, _finish(-slopes, logits, scale, choices).to(maps[2].dtype), accumulate=True)
-    return -(gain + gains.sum()), weight.sum()
+    cells, mask = _cells(maps.listed, maps.logits.shape[3], layout), full_precision(maps.listed.mask)
+    logits = full_precision(lines[0][cells])
+    gains, slopes = _focal(-_limit(logits), mask, choices)
+    if gradient is not None:
+        lines[2].index_put_(cells, _finish(-slopes, logits, scale, choices).to(gradient.dtype), accumulate=True)
+    return -(gain + gains.sum()), mask.sum()
 
 
-_pass = CompiledOnce(_run, "the focal loss")
+def _run(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
+    """Pass over logits, heat map and gradient, if there is one: as a whole or, uncompiled, in blocks.
+
+    Returns:
+        The sum over the cells, negative; and the number of cells that are 1, where these are the objects.
+    """
+    if torch.compiler.is_compiling():
+        return _at_once(maps, scale, choices, dense)
+    parts = [_block(part, scale, choices, dense) for part in blocks(maps)]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.stack([gain for gain, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
 
 
-def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, *, dense: bool) -> tuple[Tensor, Tensor]:
+_over_map = CompiledOnce(_run, "the focal loss")
+
+
+def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
     logits = full_precision(maps[0])
     gains, slopes, count = _of_map(_limit(logits), full_precision(maps[1]), choices, dense=dense)
     if len(maps) == 3:
@@ -109,13 +109,6 @@ def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, *, 
     # Compiled for a processor, a sum of millions in float32 is off by some 1e-6 of it.
     exact = torch.float64 if logits.device.type == "cpu" else logits.dtype
     return gains.sum(dtype=exact).to(logits.dtype), count
-
-
-def _in_blocks(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, *, dense: bool) -> tuple[Tensor, Tensor]:
-    parts = [_block(part, scale, choices, dense) for part in blocks(maps)]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.stack([gain for gain, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()
 
 
 def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:

@@ -60,10 +60,10 @@ def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
 
 
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """Split maps (B, C, h, w), or what `as_lines` makes of them, into small parts that belong together."""
+    """Split maps (B, C, h, w), or vectors, of one size into small parts that belong together."""
     size = BLOCK if maps[0].device.type == "cpu" and maps[0].numel() > UNDIVIDED else DEVICE_BLOCK
-    if maps[0].ndim == 3:
-        yield from zip(*(torch.split(values.view(-1), size) for values in maps), strict=True)
+    if maps[0].ndim == 1:
+        yield from zip(*(torch.split(values, size) for values in maps), strict=True)
         return
     rows = max(size // max(maps[0][0, :, 0].numel(), 1), 1)
     for image in zip(*(values.unbind() for values in maps), strict=True):

@@ -129,7 +129,7 @@ class TestCompiling:
     def fresh(self, monkeypatch):
         """Compile small maps too, and forget what was compiled."""
         monkeypatch.setattr(kernel, "WORTH_COMPILING", 1)
-        monkeypatch.setattr(focal_pass, "_pass", CompiledOnce(focal_pass._run, "the focal loss"))
+        monkeypatch.setattr(focal_pass, "_over_map", CompiledOnce(focal_pass._run, "the focal loss"))
 
     def test_same_numbers(self, caplog):
         with caplog.at_level(logging.INFO):
