@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from lightning_centernet.decoding import to_image
+from lightning_centernet.lifting import lift
 from lightning_centernet.types import Batch, Detections, Tensors
 
 
 def per_image(detections: Detections, batch: Batch, stride: int) -> list[Tensors]:
-    """Map detections to the pixels of each original image, with its `image_id` if the batch has it."""
+    """Map detections to the pixels of each original image, with its `image_id` if the batch has it.
+
+    They become 3D boxes where the batch has the `calibration` of each input image.
+    """
     fields = to_image(detections, batch.get("transform"), stride)
+    if "calibration" in batch:
+        fields = lift(fields, batch["calibration"], batch.get("transform"))
     if "image_id" in batch:
         fields = fields | {"image_id": batch["image_id"]}
     return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image"]))]

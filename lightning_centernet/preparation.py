@@ -76,5 +76,6 @@ def prepare(
     if "annotations" in batch and "ind" not in batch:
         grid = Grid(image.shape[2] // stride, image.shape[3] // stride, stride)
         layout = torch.channels_last  # as the network's outputs
-        prepared |= encode(batch["annotations"], heads, grid, partial=partial, memory_format=layout)
+        annotations = batch["annotations"] | {name: batch[name] for name in ("calibration", "scale") if name in batch}
+        prepared |= encode(annotations, heads, grid, partial=partial, memory_format=layout)
     return prepared

@@ -209,11 +209,10 @@ class Rotation(Head):
         if self.loss == "sin_cos":
             return {"alpha": torch.atan2(values[..., 0].float(), values[..., 1].float())}
         bins = torch.unflatten(values.float(), -1, (2, 4))
-        centers = torch.arange(2, device=values.device) * torch.pi - torch.pi / 2
-        angles = torch.atan2(bins[..., 2], bins[..., 3]) + centers
-        # The originals compare the two `inside` logits only.
-        likelier = bins[..., 1].argmax(-1, keepdim=True)
-        return {"alpha": angles.gather(-1, likelier).squeeze(-1)}
+        first, second = torch.atan2(bins[..., 2], bins[..., 3]).unbind(-1)
+        # The originals compare the two `inside` logits only; of equal ones they take the second.
+        inside = bins[..., 0, 1] > bins[..., 1, 1]
+        return {"alpha": torch.where(inside, first - torch.pi / 2, second + torch.pi / 2)}
 
 
 @dataclass(frozen=True, kw_only=True)
