@@ -1,6 +1,9 @@
-"""The one exception for mistakes a user can put right."""
+"""The one exception for mistakes a user can put right, and the question about names that a user got wrong."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class UserError(ValueError):
@@ -17,3 +20,14 @@ class UserError(ValueError):
 
 class MissingTargetsError(UserError):
     """Report a head whose targets cannot be made from the annotations. Another data set may have them."""
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """End a message that lists the right names with a question about the nearest one, if there is one.
+
+    Example:
+        >>> f"it can be iou, giou{did_you_mean('gio', ['iou', 'giou'])}"
+        'it can be iou, giou. Did you mean `giou`?'
+    """
+    near = get_close_matches(str(name), list(names), n=1)
+    return f". Did you mean `{near[0]}`?" if near else ""
