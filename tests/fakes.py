@@ -133,3 +133,22 @@ def voc_annotation(picture: FakePicture) -> ET.Element:
         for key, side in zip(("xmin", "ymin", "xmax", "ymax"), item.box, strict=True):
             ET.SubElement(box, key).text = str(side)
     return root
+
+
+SQUARE = ("left_top", "right_top", "right_bottom", "left_bottom")  # the joints of a fake object: corners of its box
+
+
+def pose_content(pictures: Sequence[FakePicture] = PICTURES) -> dict[str, list[dict]]:
+    """Make what a COCO file with keypoints holds: cats and dogs have joints, but for the first annotation."""
+    content = coco_content(pictures)
+    for category in content["categories"]:
+        if category["name"] != "bird":
+            category |= {"keypoints": list(SQUARE), "skeleton": [[1, 2], [3, 4]], "sigmas": [0.1, 0.1, 0.2, 0.2]}
+    for number, annotation in enumerate(content["annotations"]):
+        x, y, width, height = annotation["bbox"]
+        corners = [[x, y, 2], [x + width, y, 1], [x + width, y + height, 2], [x, y + height, 2]]
+        if number % 3 == 1:
+            corners[3] = [0, 0, 0]
+        flat = [value for corner in corners for value in corner] if number else [0] * 12
+        annotation |= {"keypoints": flat, "num_keypoints": sum(value > 0 for value in flat[2::3])}
+    return content

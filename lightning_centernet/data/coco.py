@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_centernet.data.images import ImageDataset
+from lightning_centernet.data.keypoints import coco_keypoints, coco_skeleton
 from lightning_centernet.data.problems import complain
 from lightning_centernet.data.records import ObjectTable, Picture, assemble, present
 from lightning_centernet.errors import UserError
@@ -26,16 +27,23 @@ _NEEDED = {
 _RESERVED = ("boxes", "labels", "ignore", "mask")
 
 
-def read_coco(annotations: str | Path, images: str | Path, fields: Sequence[str] = ()) -> ImageDataset:
+def read_coco(
+    annotations: str | Path,
+    images: str | Path,
+    fields: Sequence[str] = (),
+    keypoints: Mapping[str, Any] | None = None,
+) -> ImageDataset:
     """Read a COCO annotation file.
 
     Labels follow the categories in ascending order of their ids, which may be any. Crowds (`iscrowd`, or `ignore` as
-    some converters write) are ignored in training and evaluation. Images without annotations are kept.
+    some converters write) are ignored in training and evaluation. Images without annotations are kept. Joints are read
+    where a category names its `keypoints`.
 
     Args:
         annotations: the JSON file.
         images: the folder that `file_name` counts from.
         fields: further keys of an annotation to read, each a number or a list of numbers; float32, NaN where absent.
+        keypoints: `names`, `edges`, `flip_pairs` or `sigmas` of the joints, in place of what the file says.
 
     Raises:
         UserError: something is missing, broken or unknown; the message names it.
@@ -49,9 +57,16 @@ def read_coco(annotations: str | Path, images: str | Path, fields: Sequence[str]
     rows = {picture.image_id: row for row, picture in enumerate(pictures)}
     labels = {category: label for label, category in enumerate(category_ids)}
     objects = _known(file, content, rows, labels)
-    table = _table(file, objects, rows, labels, {name: _field(file, objects, name) for name in fields})
+    columns = {name: _field(file, objects, name) for name in fields if name != "keypoints"}
+    skeleton = coco_skeleton(file, content["categories"], keypoints)
+    if skeleton:
+        sizes = np.array([pictures[rows[entry["image_id"]]][2:] for entry in objects], np.int64).reshape(-1, 2)
+        columns["keypoints"] = coco_keypoints(objects, sizes, skeleton, lambda entry: _where(file, entry))
+    elif "keypoints" in fields:
+        raise UserError(f"{file}: no category names its keypoints: set data.keypoints.names=[...]")
+    table = _table(file, objects, rows, labels, columns)
     records, skipped = assemble(str(file), pictures, table)
-    return ImageDataset(records, classes, category_ids, skipped)
+    return ImageDataset(records, classes, category_ids, skipped, skeleton)
 
 
 def _load(file: Path) -> dict[str, list[Entry]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def coco_data(
     test_images: str | Path | None = None,
     val_fraction: float = 0.1,
     fields: Sequence[str] = (),
+    keypoints: Mapping[str, Any] | None = None,
     **common: Any,
 ) -> DetectionData:
     """Feed from COCO JSON files.
@@ -71,6 +72,7 @@ def coco_data(
         test_images: left out, `train_images`.
         val_fraction: used only without `val_annotations`.
         fields: further keys of an annotation, for heads of one's own.
+        keypoints: what the joints are, where the file does not say it; see `read_coco`.
         common: the keywords of `DetectionData`.
     """
 
@@ -80,7 +82,7 @@ def coco_data(
         folder = images or train_images
         if folder is None:
             raise UserError(f"{annotations}: the folder of its pictures is not given: set train_images")
-        return cache(lambda: read_coco(annotations, folder, fields))
+        return cache(lambda: read_coco(annotations, folder, fields, keypoints))
 
     full, val = source(train_annotations, train_images), source(val_annotations, val_images)
     test = source(test_annotations, test_images)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lightning_centernet.data.sample import Record, Sample
 from lightning_centernet.errors import UserError
+from lightning_centernet.skeleton import Skeleton
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -72,6 +73,7 @@ class ImageDataset:
         classes: names by label.
         category_ids: the data set's own ids by label.
         skipped: a line for each object that the reader left out.
+        skeleton: what the objects' keypoints are, if they have some.
     """
 
     def __init__(
@@ -80,11 +82,13 @@ class ImageDataset:
         classes: Sequence[str],
         category_ids: Sequence[int],
         skipped: Sequence[str] = (),
+        skeleton: Skeleton | None = None,
     ) -> None:
         self.records = list(records)
         self.classes = tuple(classes)
         self.category_ids = tuple(category_ids)
         self.skipped = tuple(skipped)
+        self.skeleton = skeleton
 
     def __len__(self) -> int:
         return len(self.records)
@@ -99,7 +103,8 @@ class ImageDataset:
         image = read_image(record.file)
         if image.shape[:2] != (record.height, record.width):
             raise UserError(_size_mismatch(record, image.shape[1], image.shape[0]))
-        return Sample(image, record.annotations, record.image_id, str(record.file))
+        identity = (record.image_id, str(record.file))
+        return Sample(image, record.annotations, *identity, self.skeleton, record.calibration)
 
     def split(self, fraction: float, seed: int) -> tuple[ImageDataset, ImageDataset]:
         """Hold out a random fraction of the pictures, at least one.
@@ -117,7 +122,8 @@ class ImageDataset:
         return self._subset(order[held:]), self._subset(order[:held])
 
     def _subset(self, rows: NDArray[np.int64]) -> ImageDataset:
-        return ImageDataset([self.records[row] for row in np.sort(rows)], self.classes, self.category_ids, self.skipped)
+        records = [self.records[row] for row in np.sort(rows)]
+        return ImageDataset(records, self.classes, self.category_ids, self.skipped, self.skeleton)
 
 
 def _size_mismatch(record: Record, width: int, height: int) -> str:

@@ -19,6 +19,7 @@ from lightning_centernet.data.problems import complain
 from lightning_centernet.data.sample import Dataset
 from lightning_centernet.data.transforms import Transform
 from lightning_centernet.errors import UserError
+from lightning_centernet.skeleton import Skeleton
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +84,11 @@ class DetectionData(LightningDataModule):
         """The data set's own ids by label."""
         return self._first().category_ids
 
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """What the objects' keypoints are, of the first data set; None where they have none."""
+        return getattr(self._first(), "skeleton", None)
+
     def dataset(self, split: str) -> Dataset:
         """Read the data set of "train", "val" or "test", once.
 
@@ -142,6 +148,9 @@ class DetectionData(LightningDataModule):
             ours, theirs = _categories(dataset), _categories(examples.dataset)
             if ours != theirs:
                 complain([f"the {split} data set has the categories {ours}, {other} has {theirs}: make them agree"])
+            names, others = (_joints(each) for each in (dataset, examples.dataset))
+            if names != others:
+                complain([f"the {split} data set has the keypoints {names}, {other} has {others}: make them agree"])
         if isinstance(dataset, ImageDataset):
             self._check_records(split, dataset)
 
@@ -179,3 +188,8 @@ def _next_epoch(trainer: Trainer) -> int:
 
 def _categories(dataset: Dataset) -> dict[int, str]:
     return dict(zip(dataset.category_ids, dataset.classes, strict=True))
+
+
+def _joints(dataset: Dataset) -> tuple[str, ...] | None:
+    skeleton = getattr(dataset, "skeleton", None)
+    return skeleton.names if skeleton else None

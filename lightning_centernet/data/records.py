@@ -37,7 +37,7 @@ class ObjectTable:
         ignore: (n,) bool.
         describe: names a row for messages: its file, the annotation, the key and the value.
         area: (n,) float64; NaN where the file has none. Left out: width times height.
-        fields: further values, (n,) or (n, k) float32.
+        fields: further values, (n,) or (n, ...).
     """
 
     pictures: NDArray[np.int64]
@@ -46,7 +46,7 @@ class ObjectTable:
     ignore: NDArray[np.bool_]
     describe: Callable[[int], str]
     area: NDArray[np.float64] | None = None
-    fields: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    fields: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def present(pictures: Sequence[Picture]) -> list[Picture]:

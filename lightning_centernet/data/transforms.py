@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_centernet.data.augmentation import Augmentation, whole_extent
+from lightning_centernet.data.boxes3d import move_boxes3d
 from lightning_centernet.data.color import mean_gray
+from lightning_centernet.data.keypoints import move_keypoints
 from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import similarity, transform_boxes
+from lightning_centernet.geometry.camera import transform_calibration
 from lightning_centernet.geometry.size import as_input_size
 
 
@@ -42,7 +45,8 @@ class Transform:
         Returns:
             image (3, H, W) uint8; transform (2, 3) float64, original pixels to input pixels; color (3, 4) float32, to
             apply to RGB in [0, 1] (and 1), left to the device; annotations in input pixels; ground_truth, the same in
-            original pixels; image_id; size (2,), the original height and width; file.
+            original pixels; image_id; size (2,), the original height and width; file; scale (), the extent of the crop
+            relative to the whole picture; and calibration (3, 4) float32, of the input's pixels, if the sample has one.
         """
         size = sample.image.shape[:2]
         generator = generator or np.random.default_rng()
@@ -50,21 +54,35 @@ class Transform:
         image = warp(sample.image, matrix, self.input_size)
         color = np.eye(3, 4) if self.augmentation is None else self.augmentation.color(mean_gray(image), generator)
         ground_truth = {name: torch.from_numpy(column) for name, column in sample.annotations.items()}
+        moved = {"boxes": transform_boxes(ground_truth["boxes"], matrix)} | move_boxes3d(ground_truth, matrix)
+        if "keypoints" in ground_truth:
+            moved["keypoints"] = move_keypoints(ground_truth["keypoints"], matrix, sample.skeleton)
         return {
             "image": torch.from_numpy(image).permute(2, 0, 1),
             "transform": matrix,
+            "scale": self._scale(size, matrix),
             "color": torch.from_numpy(color.astype(np.float32)),
-            "annotations": ground_truth | {"boxes": transform_boxes(ground_truth["boxes"], matrix)},
+            "annotations": ground_truth | moved,
             "ground_truth": ground_truth,
             "image_id": torch.tensor(sample.image_id),
             "size": torch.tensor(size),
             "file": sample.file,
-        }
+        } | self._calibration(sample, matrix)
 
     def _matrix(self, size: tuple[int, int], generator: np.random.Generator) -> Tensor:
         if self.augmentation is None:
             return letterbox(size, self.input_size)
         return self.augmentation.matrix(size, self.input_size, generator)
+
+    def _scale(self, size: tuple[int, int], matrix: Tensor) -> Tensor:
+        zoom = torch.linalg.det(matrix[:, :2]).abs().sqrt()
+        return (self.input_size[1] / whole_extent(size, self.input_size) / zoom).float()
+
+    @staticmethod
+    def _calibration(sample: Sample, matrix: Tensor) -> dict[str, Tensor]:
+        if sample.calibration is None:
+            return {}
+        return {"calibration": transform_calibration(torch.from_numpy(sample.calibration).double(), matrix).float()}
 
 
 def letterbox(size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:

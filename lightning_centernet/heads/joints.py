@@ -47,8 +47,8 @@ def place_joints(objects: Objects, head: str, joints: int | None = None) -> Plac
     if "keypoints" not in objects.annotations:
         raise MissingTargetsError(
             f"head `{head}` needs the annotation field `keypoints`, but the data set gives only "
-            f"{', '.join(sorted(objects.annotations))}: read it (`data.fields=[keypoints]` for COCO files), bring "
-            f"batches that hold the encoded targets, or remove the head"
+            f"{', '.join(sorted(objects.annotations))}: name the keypoints in the "
+            f"categories of COCO files, bring batches that hold the encoded targets, or remove the head"
         )
     keypoints = objects.annotations["keypoints"].float()
     given = keypoints.shape[2]
