@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_centernet.types import Annotations, Batch
 
-_STACKED = ("transform", "color", "image_id", "size")
+_STACKED = ("transform", "color", "image_id", "size", "scale", "calibration")
 
 
 def collate(items: Sequence[Mapping[str, Any]], max_objects: int) -> Batch:
@@ -24,7 +24,7 @@ def collate(items: Sequence[Mapping[str, Any]], max_objects: int) -> Batch:
         The same keys, stacked. The objects stand in the order of the file, first slots first, and `mask` says which
         slots are taken; the others hold zeros. `file` is a list.
     """
-    batch: Batch = {name: torch.stack([item[name] for item in items]) for name in _STACKED}
+    batch: Batch = {name: torch.stack([item[name] for item in items]) for name in _STACKED if name in items[0]}
     # OpenCV's pixels are channels last: stacked so, each picture is one copy.
     batch["image"] = torch.stack([item["image"].permute(1, 2, 0) for item in items]).permute(0, 3, 1, 2)
     objects = [item["ground_truth"] for item in items]

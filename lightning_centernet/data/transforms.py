@@ -76,7 +76,8 @@ class Transform:
 
     def _scale(self, size: tuple[int, int], matrix: Tensor) -> Tensor:
         zoom = torch.linalg.det(matrix[:, :2]).abs().sqrt()
-        return (self.input_size[1] / whole_extent(size, self.input_size) / zoom).float()
+        whole: Tensor = self.input_size[1] / whole_extent(size, self.input_size) / zoom
+        return whole.float()
 
     @staticmethod
     def _calibration(sample: Sample, matrix: Tensor) -> dict[str, Tensor]:

@@ -123,6 +123,7 @@ def test_item_holds_what_it_says() -> None:
         "color": ((3, 4), torch.float32),
         "image_id": ((), torch.int64),
         "size": ((2,), torch.int64),
+        "scale": ((), torch.float32),
     }
     assert (item["size"].tolist(), item["file"], int(item["image_id"])) == ([37, 53], "some.png", 5)
     assert item["annotations"].keys() == item["ground_truth"].keys() == {"boxes", "labels", "ignore", "area"}

@@ -1,0 +1,206 @@
+"""KITTI's object benchmark: image_2/<frame>.png, label_2/<frame>.txt, calib/<frame>.txt, ImageSets/<split>.txt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_centernet.data.images import ImageDataset, read_size
+from lightning_centernet.data.kitti_calibration import read_projection
+from lightning_centernet.data.problems import complain
+from lightning_centernet.data.records import ObjectTable, Picture, assemble
+from lightning_centernet.errors import UserError
+from lightning_centernet.geometry.camera import project
+
+_logger = logging.getLogger(__name__)
+
+TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
+CLASSES = ("Pedestrian", "Car", "Cyclist")  # CenterNet's, in its order
+ALL_FRAMES = "all"
+_SIMILAR = {"Van": "Car", "Truck": "Car", "Person_sitting": "Pedestrian"}  # to be ignored, as in CenterNet
+_COLUMNS = {"truncation": 1, "occlusion": 1, "alpha": 1, "boxes": 4, "dimensions": 3, "location": 3, "rotation_y": 1}
+_UNKNOWN = {"alpha": -10, "dimensions": -1, "location": -1000, "rotation_y": -10}  # what KITTI writes
+_ROUNDING = 0.01  # radians: the files have two decimals
+
+Floats = NDArray[np.float64]
+
+
+class _Object(NamedTuple):
+    picture: int
+    type: str
+    values: list[float]
+    where: str
+
+
+def read_kitti(
+    root: str | Path, split: str = ALL_FRAMES, classes: Sequence[str] = CLASSES, folder: str = "training"
+) -> ImageDataset:
+    """Read frames of KITTI's object benchmark.
+
+    Objects of a type similar to a class (Van and Truck to Car, Person_sitting to Pedestrian) are ignored as that class,
+    DontCare regions as any, other types are left out. Besides those of 3D boxes, the fields are `types`, which index
+    `TYPES`, and `truncation` and `occlusion`, as the metrics of KITTI want them. An impossible 3D box becomes NaN and
+    is reported; its 2D box stays.
+
+    Args:
+        root: the folder that holds `folder` and ImageSets.
+        split: the name of a list in ImageSets, such as train or val; or all frames that there are.
+        classes: types to find, by label.
+        folder: training, or testing, which has no labels.
+
+    Raises:
+        UserError: something is missing, broken or unknown; the message names it.
+    """
+    base = Path(root) / folder
+    unknown = [name for name in classes if name not in TYPES[:-1]]
+    if unknown:
+        raise UserError(f"classes={list(classes)}: KITTI has no {unknown[0]!r}: choose from {', '.join(TYPES[:-1])}")
+    pictures, calibrations, objects = list[Picture](), list[Floats](), list[_Object]()
+    for stem in _frames(Path(root), base, split):
+        picture, calibration = _picture(base, stem), read_projection(base / "calib" / f"{stem}.txt")
+        if picture is not None and calibration is not None:
+            objects += [each for each in _objects(base, stem, len(pictures)) if _label(each.type, classes)]
+            pictures.append(picture)
+            calibrations.append(calibration)
+    table = _table(objects, classes, np.array(calibrations).reshape(-1, 3, 4))
+    records, skipped = assemble(f"{base} ({split})", pictures, table)
+    cameras = [calibration.astype(np.float32) for calibration in calibrations]
+    records = [replace(record, calibration=camera) for record, camera in zip(records, cameras, strict=True)]
+    return ImageDataset(records, classes, range(1, len(classes) + 1), skipped)
+
+
+def _frames(root: Path, base: Path, split: str) -> list[str]:
+    if not (base / "image_2").is_dir():
+        found = ", ".join(sorted(path.name for path in root.iterdir())[:20]) if root.is_dir() else "no such folder"
+        raise UserError(f"{base}/image_2: no such folder ({root} holds: {found}): give the folder that holds training")
+    if split == ALL_FRAMES:
+        frames = sorted(path.stem for path in (base / "image_2").iterdir())
+    else:
+        file = root / "ImageSets" / f"{split}.txt"
+        if not file.is_file():
+            splits = ", ".join(sorted(path.stem for path in file.parent.glob("*.txt"))) or "none"
+            raise UserError(
+                f"{file}: no such split (there are: {splits}): write one frame's name a line, or choose `{ALL_FRAMES}`"
+            )
+        frames = file.read_text(encoding="utf-8-sig", errors="surrogateescape").split()
+    if not frames:
+        complain([f"{base} ({split}): there are no frames: fill it, or choose another split"])
+    wrong = [stem for stem in frames if not stem.isdecimal()]
+    complain([f"{base} ({split}): frames are named by numbers, such as 000123, not {stem!r}" for stem in wrong])
+    return [stem for stem in frames if stem.isdecimal()]
+
+
+def _picture(base: Path, stem: str) -> Picture | None:
+    files = [base / "image_2" / f"{stem}{suffix}" for suffix in (".png", ".jpg")]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        complain([f"{files[0]}: no such picture file, though a split lists {stem!r}"])
+        return None
+    return Picture(file, int(stem), *read_size(file))
+
+
+def _objects(base: Path, stem: str, picture: int) -> Iterator[_Object]:
+    file = base / "label_2" / f"{stem}.txt"
+    if not file.is_file():
+        if base.name != "testing":
+            complain([f"{file}: no such label file: add it, empty if there are no objects"])
+        return
+    for number, line in enumerate(file.read_text(errors="surrogateescape").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where, (name, *words) = f"{file}, line {number}", line.split()
+        wanted = sum(_COLUMNS.values())
+        values = _numbers(words)
+        if name not in TYPES:
+            complain([f"{where}: unknown type {name!r}: it must be one of {', '.join(TYPES)}"])
+        elif values is None or len(words) not in (wanted, wanted + 1):  # results have a score behind
+            complain([f"{where}: after the type there must be {wanted} numbers, not {line[:200]!r}: is it cut off?"])
+        else:
+            yield _Object(picture, name, values[:wanted], where)
+
+
+def _numbers(words: Sequence[str]) -> list[float] | None:
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return None
+
+
+def _label(name: str, classes: Sequence[str]) -> tuple[int, bool] | None:
+    """Find a type's label, and whether it is ignored; None if it is left out."""
+    if name == "DontCare":
+        return -1, True
+    if name in classes:
+        return list(classes).index(name), False
+    similar = _SIMILAR.get(name, "")
+    return (list(classes).index(similar), True) if similar in classes else None
+
+
+def _table(objects: Sequence[_Object], classes: Sequence[str], calibrations: Floats) -> ObjectTable:
+    values = np.array([each.values for each in objects]).reshape(len(objects), sum(_COLUMNS.values()))
+    columns = dict(zip(_COLUMNS, np.split(values, np.cumsum(list(_COLUMNS.values()))[:-1], axis=1), strict=True))
+    pictures = np.array([each.picture for each in objects], dtype=np.int64)
+    labels = np.array([_label(each.type, classes) for each in objects], dtype=np.int64).reshape(-1, 2)
+    fields = _solid(columns, [each.where for each in objects])
+    fields["amodal_centers"] = _project(fields["location"], fields["dimensions"], calibrations[pictures])
+    fields |= {name: columns[name][:, 0] for name in ("truncation", "occlusion")}
+    boxes = columns["boxes"]
+    return ObjectTable(
+        pictures=pictures,
+        boxes=boxes,
+        labels=labels[:, 0],
+        ignore=labels[:, 1] > 0,
+        fields={name: column.astype(np.float32) for name, column in fields.items()}
+        | {"types": np.array([TYPES.index(each.type) for each in objects], dtype=np.int64)},
+        describe=lambda row: f"{objects[row].where}: box {boxes[row].tolist()}",
+    )
+
+
+def _solid(columns: dict[str, Floats], where: Sequence[str]) -> dict[str, Floats]:
+    """Take the 3D boxes; what KITTI marks as unknown, or what cannot be, becomes NaN, and the latter is reported."""
+    known = {name: np.asarray((columns[name] != marker).any(axis=1)) for name, marker in _UNKNOWN.items()}
+    limit = np.pi + _ROUNDING
+    fine = {
+        "dimensions": np.asarray((columns["dimensions"] > 0).all(axis=1)),
+        "location": np.isfinite(columns["location"]).all(axis=1) & (columns["location"][:, 2] > 0),
+        "alpha": np.abs(columns["alpha"][:, 0]) <= limit,
+        "rotation_y": np.abs(columns["rotation_y"][:, 0]) <= limit,
+    }
+    wrong = [
+        f"{where[row]}: {name} {columns[name][row].tolist()} {rule}"
+        for name, rule in _RULES.items()
+        for row in np.flatnonzero(known[name] & ~fine[name]).tolist()
+    ]
+    if wrong:
+        message = "%d of %d objects have an impossible value, and are used without what depends on it; the first: %s"
+        _logger.warning(message, len(wrong), len(where), wrong[0])
+    boxed = fine["dimensions"] & fine["location"]
+    for name in ("dimensions", "location"):
+        fine[name] = boxed
+    fields = {name: np.where(fine[name][:, None], columns[name], np.nan) for name in fine}
+    fields["depth"] = fields["location"][:, 2]
+    for name in ("alpha", "rotation_y"):
+        fields[name] = np.clip(fields[name][:, 0], -np.pi, np.pi)
+    return fields
+
+
+_RULES = {
+    "dimensions": "are not positive",
+    "location": "is not in front of the camera",
+    "alpha": "is not in [-pi, pi]",
+    "rotation_y": "is not in [-pi, pi]",
+}
+
+
+def _project(location: Floats, dimensions: Floats, calibrations: Floats) -> Floats:
+    middle = location.copy()
+    middle[:, 1] -= dimensions[:, 0] / 2
+    pixels = project(torch.from_numpy(middle).unsqueeze(1), torch.from_numpy(calibrations))
+    return np.asarray(pixels.squeeze(1).numpy(), dtype=np.float64)
