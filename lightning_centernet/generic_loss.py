@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, cast, get_args
 import torch
 from torch import Tensor, distributed, nn
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.geometry.gather import cells_of, read
 from lightning_centernet.head_weights import FixedWeights
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
@@ -49,7 +49,9 @@ class GenericLoss(nn.Module):
     ) -> None:
         super().__init__()
         if normalize not in get_args(Normalize):
-            raise UserError(f"normalize={normalize!r}: must be one of {', '.join(get_args(Normalize))}")
+            allowed = get_args(Normalize)
+            hint = did_you_mean(normalize, allowed)
+            raise UserError(f"model.normalize={normalize}: must be one of {', '.join(allowed)}{hint}")
         self.heads = standard_heads(heads)
         self.normalize = normalize
         self.weighting = weighting or FixedWeights({name: head.weight for name, head in self.heads.items()})

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.heads.attribute import Attributes
 from lightning_centernet.heads.box import Edges, Offset, Size
 from lightning_centernet.heads.box3d import AmodalOffset, Depth, Dimensions, Rotation
@@ -142,8 +141,8 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classe
     for option in options:
         if option not in allowed:
             raise UserError(
-                f"head `{name}` has no option `{option}`{_nearest(option, allowed)}: it takes "
-                f"{', '.join(sorted(allowed))}"
+                f"head `{name}` has no option `{option}`: it takes {', '.join(sorted(allowed))}"
+                f"{did_you_mean(option, allowed)}"
             )
     if standard.head is Rotation:
         options.setdefault("average", shared["rotation_average"])
@@ -184,11 +183,6 @@ def _check(heads: Heads, classes: int | None) -> None:
 
 def _unknown_head(name: str) -> str:
     return (
-        f"unknown head `{name}`{_nearest(name, STANDARD)}: the heads are {', '.join(STANDARD)}; for one of your own "
-        f"give it the option kind=regression, or pass a Head"
+        f"unknown head `{name}`: the heads are {', '.join(STANDARD)}; for one of your own give it the option "
+        f"kind=regression, or pass a Head{did_you_mean(name, STANDARD)}"
     )
-
-
-def _nearest(name: str, names: Any) -> str:
-    near = get_close_matches(str(name), list(names), n=1)
-    return f", did you mean `{near[0]}`?" if near else ""

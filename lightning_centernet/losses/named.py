@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, cast
 
 from torch import Tensor
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
 from lightning_centernet.losses.elementwise import (
     balanced_l1_loss,
@@ -21,7 +21,7 @@ from lightning_centernet.losses.elementwise import (
     wing_loss,
 )
 from lightning_centernet.losses.keypoints import oks_loss
-from lightning_centernet.losses.options import Value, complete_options, did_you_mean
+from lightning_centernet.losses.options import Value, complete_options
 from lightning_centernet.losses.uncertainty import laplace_loss
 
 Table: TypeAlias = Mapping[str, Callable[..., Tensor]]
@@ -63,7 +63,7 @@ class Named:
             UserError: naming the loss, the option, its value, and what is allowed.
         """
         if self.name not in self.table:
-            raise UserError(f"unknown loss `{self.name}`: it can be {', '.join(self.table)}")
+            raise _unknown_loss(self.name, self.table)
         function = self.table[self.name]
         options = complete_options(self.name, function, dict(self.options))
         object.__setattr__(self, "name", next(name for name, each in self.table.items() if each is function))
@@ -125,9 +125,13 @@ def named_loss(spec: str | Mapping[str, Any], *kinds: type[Named]) -> Named:
         if name in kind.table:
             return kind(name, options)
     names = [each for kind in kinds for each in kind.table]
-    raise UserError(f"unknown loss `{name}`{did_you_mean(name, names)}: it can be {', '.join(names)}")
+    raise _unknown_loss(name, names)
 
 
 def elementwise(spec: str | Mapping[str, Any]) -> Elementwise:
     """Build an elementwise loss, see `named_loss`."""
     return cast("Elementwise", named_loss(spec, Elementwise))
+
+
+def _unknown_loss(name: str, names: Collection[str]) -> UserError:
+    return UserError(f"unknown loss `{name}`: it can be {', '.join(names)}{did_you_mean(name, names)}")

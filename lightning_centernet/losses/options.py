@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import signature
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 
 Value: TypeAlias = "float | str | tuple[float, ...]"
 
@@ -35,15 +34,9 @@ def complete_options(name: str, function: Callable[..., Tensor], given: Mapping[
     for option, value in given.items():
         if option not in options:
             takes = f"it takes {', '.join(options)}" if options else "it takes none"
-            raise UserError(f"loss `{name}` has no option `{option}`{did_you_mean(option, options)}: {takes}")
+            raise UserError(f"loss `{name}` has no option `{option}`: {takes}{did_you_mean(option, options)}")
         options[option] = _checked(f"loss `{name}`: {option}={value!r}", value, kinds[option])
     return options
-
-
-def did_you_mean(name: object, names: Collection[str]) -> str:
-    """Ask about the nearest right name, if there is one."""
-    near = get_close_matches(str(name), names, n=1)
-    return f", did you mean `{near[0]}`?" if near else ""
 
 
 @cache

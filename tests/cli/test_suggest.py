@@ -23,6 +23,8 @@ from tests.cli.conftest import Run
         ("fit data=voc data.rot=x", "Did you mean data.root", 2),
         ("fit -m trainer.max_epoch=3,4", "Did you mean trainer.max_epochs", 2),
         ("fit optimizer=sdg", "optimizer=sdg: must be one of adam, adamw, sgd. Did you mean sgd?", 2),
+        ("fit callbacks=[default,gradient_norm]", "ema, gradient_norms, learning_rate, none, progress. Did you mean gr", 2),
+        ("fit callbacks=[defalt]", "callbacks=defalt: must be one of checkpoints, default", 2),
         ("fit trainer.max_epochs=ten", "trainer.max_epochs=ten: must be a number such as", 2),
         ("fit trainer.fast_dev_run=maybe", "must be true or false", 2),
         ("fit data.input_size=[", "cannot read", 2),
@@ -40,8 +42,8 @@ from tests.cli.conftest import Run
         ("fit trainer.precision=bf16-true data.train_size=1", "trainer.precision=bf16-true: does not fit", 1),
         ("fit ckpt_path=last", "runs_dir=runs", 1),
         ("fit trainer.accelerator=tpus data.train_size=1 data.val_size=1", "trainer: ", 1),
-        ("fit heads.wh.loss=gio data.train_size=1", "head `wh`: unknown loss `gio`, did you mean `giou`?", 1),
-        ("fit heads.wh.loss=huber heads.wh.loss.beta=1 data.train_size=1", "no option `beta`, did you mean", 1),
+        ("fit heads.wh.loss=gio data.train_size=1", "head `wh`: unknown loss `gio`: it can be l1", 1),
+        ("fit heads.wh.loss=huber heads.wh.loss.beta=1 data.train_size=1", "no option `beta`: it takes delta. Did you mean `delta`?", 1),
         ("fit data.input_size=[100,160] data.train_size=1", "[128,160]", 1),
         ("fit optimizer._target_=torch.optim.Adan", "torch.optim.Adan", 1),
         ("fit model._target_=torch.nn.Linear data.train_size=1", "model._target_", 1),
@@ -68,6 +70,8 @@ def test_suggestions_know_the_users_own_configs(run: Run, capsys: pytest.Capture
     (own / "data/mine.yaml").write_text("farms: 3\n")
     assert run("fit", "--config-dir", str(own), "data=mine", "data.farm=4") == 2
     assert "Did you mean data.farms" in capsys.readouterr().err
+    assert run("fit", "--config-dir", str(own), "data=[mne,street]") == 2
+    assert "Did you mean mine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

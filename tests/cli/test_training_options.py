@@ -52,7 +52,7 @@ def test_schedule(run: Run) -> None:
         (["weighting=scheduled"], 1, "weighting.epochs: names no head"),
         (["weighting=scheduled", "+weighting.epochs.dep={0: 1}"], 1, "there is no such head, only hm, wh, reg"),
         (["model.on_anomaly=stop"], 1, "on_anomaly=stop: must be one of raise, skip"),
-        (["model.normalize=all"], 1, "normalize='all': must be one of process, global"),
+        (["model.normalize=all"], 1, "model.normalize=all: must be one of process, global"),
     ],
 )
 def test_refusals(run: Run, capsys: pytest.CaptureFixture, words: list[str], code: int, answer: str) -> None:

@@ -275,9 +275,13 @@ def test_angle_as_sine_and_cosine(name):
 
 
 REFUSED = [
-    ("wh", {"name": "smooth_l1", "bta": 1}, r"head `wh`: loss `smooth_l1` has no option `bta`, did you mean `beta`\?"),
+    (
+        "wh",
+        {"name": "smooth_l1", "bta": 1},
+        r"head `wh`: loss `smooth_l1` has no option `bta`: it .*\. Did you mean `beta`\?",
+    ),
     ("wh", {"name": "smooth_l1", "beta": -1}, "head `wh`: loss `smooth_l1`: beta=-1 must be a number above 0"),
-    ("wh", "gio", r"head `wh`: unknown loss `gio`, did you mean `giou`\?: it can be l1, .*, ciou"),
+    ("wh", "gio", r"head `wh`: unknown loss `gio`: it can be l1, .*, ciou\. Did you mean `giou`\?"),
     ("reg", "giou", "head `reg`: unknown loss `giou`: it can be l1"),
     ("reg", 3, "head `reg`: loss=3 must be a name such as l1, or a mapping"),
     ("dim", {"beta": 3}, "head `dim`: loss={'beta': 3} must be a name"),
