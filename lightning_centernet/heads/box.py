@@ -61,18 +61,10 @@ class Size(Regression):
         return 2 if self.class_specific else 0
 
     @property
-    def target_keys(self) -> tuple[str, ...]:
-        """Keys of the target."""
+    def prefix(self) -> str:
+        """What the keys of target and mask begin with."""
         # Not by super(), whose properties torch.compile does not know.
-        prefix = "cat_spec_" if self.class_specific else "dense_" if self.dense else ""
-        return (f"{prefix}{self.name}",)
-
-    @property
-    def mask_keys(self) -> tuple[str, ...]:
-        """Keys of the mask."""
-        if self.mask or self.class_specific:
-            return (self.mask or "cat_spec_mask",)
-        return (f"dense_{self.name}_mask",) if self.dense else (f"{self.name}_mask", "reg_mask")
+        return "cat_spec_" if self.class_specific else "dense_" if self.dense else ""
 
     @property
     def needs(self) -> tuple[str, ...]:

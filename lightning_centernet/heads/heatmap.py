@@ -32,9 +32,9 @@ class Heatmap(Head):
             (`dense`: CenterNet, TensorFlow CenterNet); or every cell learns its value (`quality`: Li et al. 2020).
         alpha: exponent of the mistake.
         beta: exponent that spares the cells near an object; not for `quality`.
-        clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals.
-        mse: plain squared error of the raw outputs instead of the focal loss, against Gaussians of 2 cells
-            (an experiment of CenterNet).
+        clamp: stop the gradient where a probability leaves [1e-4, 1 - 1e-4], as in the originals; not for `quality`.
+        mse: plain squared error of the raw outputs instead of the focal loss and its options, against Gaussians of 2
+            cells (an experiment of CenterNet).
         whole_cells: a box's sides are rounded up, for the peak's radius, and even outside the grid a region has an edge
             of one cell; not so in CenterNet's 3D task.
         ignored: keep the loss away from the whole `region` of an ignored box, or only from a `peak` in its middle
@@ -54,13 +54,24 @@ class Heatmap(Head):
         """Check the values.
 
         Raises:
-            UserError: an option has a value that it does not allow.
+            UserError: an option has a value that it does not allow, or that does nothing.
         """
         super().__post_init__()
+        self._refuse_idle_options()
         lowest = 1 if self.focal == "quality" else 0  # below, its gradient is infinite where a cell is right
         for option, value, least in (("alpha", self.alpha, lowest), ("beta", self.beta, 0)):
             if not least <= value < math.inf:
                 raise UserError(f"head `{self.name}`: {option}={value} must be a number of at least {least}")
+
+    def _refuse_idle_options(self) -> None:
+        by, idle = "focal=quality", ["beta", "clamp"] if self.focal == "quality" else []
+        if self.mse:
+            by, idle = "mse=true", ["focal", "alpha", "beta", "clamp"]
+        for option in idle:
+            value = getattr(self, option)
+            if value != getattr(type(self), option):
+                given = str(value).lower() if isinstance(value, bool) else value
+                raise UserError(f"head `{self.name}`: {option}={given} does nothing with {by}: leave one of them out")
 
     @property
     def at(self) -> Location:

@@ -72,16 +72,19 @@ class Regression(Head):
         return "map" if self.dense else "center"
 
     @property
+    def prefix(self) -> str:
+        """What the keys of target and mask begin with, where there is not one row of numbers for each object."""
+        return "dense_" if self.dense else ""
+
+    @property
     def target_keys(self) -> tuple[str, ...]:
         """Keys of the target, the first that exists is used."""
-        return (f"dense_{self.name}",) if self.dense else (self.name,)
+        return (f"{self.prefix}{self.name}",)
 
     @property
     def mask_keys(self) -> tuple[str, ...]:
-        """Keys of the mask, the first that exists is used."""
-        if self.mask:
-            return (self.mask,)
-        return (f"dense_{self.name}_mask",) if self.dense else (f"{self.name}_mask", "reg_mask")
+        """Keys of the mask, the first that exists is used: the head's own, or one that serves several."""
+        return (self.mask,) if self.mask else (f"{self.prefix}{self.name}_mask", f"{self.prefix or 'reg_'}mask")
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Tensor | Sequence[Contribution]:
         """Average the loss over the labelled values, or objects."""
