@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.weighting import matched, weighted
 
 EPSILON = 1e-7  # torchvision's
@@ -25,14 +26,14 @@ def iou_loss(prediction: Tensor, target: Tensor, *, mode: Literal["linear", "log
 
     It has no gradient where the boxes do not overlap.
     """
-    iou, _ = _Pair.of(*matched(prediction, target)).overlap()
+    iou, _ = _Pair.of(prediction, target).overlap()
     return 1 - iou if mode == "linear" else -iou.clamp(min=EPSILON).log()
 
 
 @weighted
 def giou_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return 1 - GIoU for boxes (..., 4) (Rezatofighi et al. 2019, algorithm 2); of the shape (...)."""
-    pair = _Pair.of(*matched(prediction, target))
+    pair = _Pair.of(prediction, target)
     iou, union = pair.overlap()
     hull = _area(pair.hull())
     return 1 - iou + (hull - union) / (hull + EPSILON)
@@ -44,7 +45,7 @@ def diou_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     d is the distance of the centres, c the diagonal of the smallest box round both.
     """
-    pair = _Pair.of(*matched(prediction, target))
+    pair = _Pair.of(prediction, target)
     return 1 - pair.overlap()[0] + pair.distance()
 
 
@@ -54,7 +55,7 @@ def ciou_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     The factor of v, v / (1 - IoU + v), counts as constant.
     """
-    pair = _Pair.of(*matched(prediction, target))
+    pair = _Pair.of(prediction, target)
     iou, _ = pair.overlap()
     v = (4 / math.pi**2) * (_slope(pair.wanted_size) - _slope(pair.size)) ** 2
     factor = (v / (1 - iou + v + EPSILON)).detach()
@@ -83,6 +84,9 @@ class _Pair(NamedTuple):
 
     @classmethod
     def of(cls, prediction: Tensor, target: Tensor) -> _Pair:
+        prediction, target = matched(prediction, target)
+        if prediction.shape[-1:] != (4,):
+            raise UserError(f"boxes have four numbers, x1 y1 x2 y2, but these have shape {tuple(prediction.shape)}")
         (first, last), (wanted_first, wanted_last) = prediction.chunk(2, dim=-1), target.chunk(2, dim=-1)
         sizes = (last - first).clamp(min=0), (wanted_last - wanted_first).clamp(min=0)
         return cls(first, last, wanted_first, wanted_last, *sizes)

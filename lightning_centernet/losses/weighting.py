@@ -87,6 +87,7 @@ def reduce_loss(
         loss: of any shape.
         weight: factors of the elements, of a shape that broadcasts to that of the loss.
         avg_factor: what to divide the sum by, instead of the number of elements; a number or a tensor of one element.
+            0, or a tensor below it, which nobody looks into, counts as 1.2e-7.
         reduction: `none` returns the weighted elements; `mean` their sum over `avg_factor` or, without one, over the
             number of elements, whatever their weights; `sum` their sum.
 
@@ -94,7 +95,8 @@ def reduce_loss(
         A scalar, or the elements. No elements make a zero that is attached to the graph.
 
     Raises:
-        UserError: the reduction is unknown, or is `sum` although there is an `avg_factor`, or the shapes do not fit.
+        UserError: the reduction is unknown, or is `sum` although there is an `avg_factor`, this is a number below 0 or
+            NaN, or the shapes do not fit.
     """
     check_reduction(reduction)
     if avg_factor is not None and reduction == "sum":
@@ -142,5 +144,7 @@ def _fitting(weight: Tensor, loss: Tensor) -> Tensor:
 
 def _divisor(avg_factor: float | Tensor, total: Tensor) -> float | Tensor:
     if not isinstance(avg_factor, Tensor):
+        if not avg_factor >= 0:
+            raise UserError(f"avg_factor={avg_factor} must be a number of at least 0")
         return max(avg_factor, SMALLEST_FACTOR)
     return avg_factor.to(total.dtype).clamp(min=SMALLEST_FACTOR).reshape(())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses import ciou_loss, diou_loss, giou_loss, iou_loss, widen
 from tests.losses.cases import boxes
 
@@ -34,6 +35,13 @@ def test_torchvision(seed, shape, dtype, tolerance, ours, theirs):
     torch.testing.assert_close(actual.view(-1), expected, rtol=tolerance, atol=tolerance)
     gradients = (torch.autograd.grad(loss.sum(), prediction)[0] for loss in (actual, expected))
     torch.testing.assert_close(*gradients, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("loss", OURS)
+@pytest.mark.parametrize("shape", [(3, 2), (3, 5), (6,), ()])
+def test_boxes_without_four_numbers(loss, shape):
+    with pytest.raises(UserError, match="boxes have four numbers, x1 y1 x2 y2, but these have shape"):
+        loss(torch.rand(shape), torch.rand(shape))
 
 
 def cells(box):

@@ -205,6 +205,12 @@ def test_host_never_waits(loss):
     assert not recorder.callers
 
 
+@pytest.mark.parametrize("factor", [-1, -1e-9, float("nan")])
+def test_average_factors_that_are_no_counts(factor):
+    with pytest.raises(UserError, match=f"avg_factor={factor} must be a number of at least 0"):
+        L1Loss()(PREDICTION, TARGET, avg_factor=factor)
+
+
 @every_loss
 def test_one_graph(loss):
     torch.compiler.reset()  # all share one `forward`, which has a limit
@@ -257,7 +263,7 @@ def test_functions_of_your_own():
     same(log_cosh_loss(PREDICTION, TARGET, torch.zeros(4)), torch.zeros(()))
     same(LogCoshLoss()(PREDICTION, TARGET), expected.mean())
     same(LogCoshLoss(scale=2)(PREDICTION, TARGET), log_cosh_loss(PREDICTION / 2, TARGET / 2))
-    with pytest.raises(UserError, match=r"LogCoshLoss.*no option `scal`, did you mean `scale`\?"):
+    with pytest.raises(UserError, match=r"LogCoshLoss.*no option `scal`: it takes scale\. Did you mean `scale`\?"):
         LogCoshLoss(scal=2)
     with pytest.raises(UserError, match=r"LogCoshLoss.*scale=0 must be a number above 0"):
         LogCoshLoss(scale=0)
