@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, one_pass, plain_sum
 from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.terms import Ratio
@@ -30,6 +31,9 @@ class FocalLoss(Choices):
 
         Returns:
             The sum, and the number of objects in the batch.
+
+        Raises:
+            UserError: logits and heat map differ in shape.
         """
         return Ratio(*_sum(Maps(logits, heatmap, listed), self), at_least=1.0)
 
@@ -38,6 +42,9 @@ class FocalLoss(Choices):
 
         Returns:
             The sum, and the number of positive cells in the batch.
+
+        Raises:
+            UserError: logits and heat map differ in shape.
         """
         return Ratio(*_sum(Maps(logits, heatmap, None), self), at_least=1.0)
 
@@ -65,6 +72,9 @@ def dense_focal_loss(
 
 
 def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
+    if maps.logits.ndim != 4 or maps.logits.shape != maps.heatmap.shape:
+        shapes = f"logits {tuple(maps.logits.shape)} and heat map {tuple(maps.heatmap.shape)}"
+        raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
     # An outer torch.compile fuses the plain form itself, and torch.func differentiates plain forms only.
     if not fused or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():

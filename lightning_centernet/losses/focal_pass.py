@@ -43,7 +43,8 @@ class Choices:
 
     Attributes:
         alpha: exponent of the mistake; 2 in all of the originals.
-        beta: exponent that spares the cells near an object; 4 in all of the originals.
+        beta: exponent that spares the cells near an object; 4 in all of the originals. Cells equal to 1 never count as
+            background, not even with 0.
         clamp: let no gradient flow where a probability leaves [1e-4, 1 - 1e-4], as in the originals. Without it the
             values are the same, but confident mistakes are still corrected.
     """
@@ -61,7 +62,7 @@ def plain_sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
     if maps.listed is None:
         return -gains.sum(), count
     mask = full_precision(maps.listed.mask)
-    gains_of_objects, _ = _focal(-limited[_cells(maps.listed, logits.shape[3], None)], mask, choices)
+    gains_of_objects, _ = _focal(-limited[index_objects(maps.listed, logits.shape[3])], mask, choices)
     return -gains.sum() - gains_of_objects.sum(), mask.sum()
 
 
@@ -76,7 +77,7 @@ def one_pass(
     gain, count = _over_map(whole, scale, choices, maps.listed is None)
     if maps.listed is None:
         return -gain, count
-    cells, mask = _cells(maps.listed, maps.logits.shape[3], layout), full_precision(maps.listed.mask)
+    cells, mask = index_objects(maps.listed, maps.logits.shape[3], layout), full_precision(maps.listed.mask)
     logits = full_precision(lines[0][cells])
     gains, slopes = _focal(-_limit(logits), mask, choices)
     if gradient is not None:
@@ -115,7 +116,7 @@ def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense
     """Do the same as `_at_once` in place, in half the time of operators that each make a new tensor."""
     logits, heatmap = full_precision(maps[0]), full_precision(maps[1])
     positive = heatmap == 1 if dense else None
-    wrong, weight = _limit(logits), _power(1 - heatmap, choices.beta)
+    wrong, weight = _limit(logits), _background(heatmap, choices.beta)
     if positive is not None:
         torch.where(positive, -wrong, wrong, out=wrong)
         weight.masked_fill_(positive, 1.0)
@@ -136,7 +137,7 @@ def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense
 
 def _of_map(limited: Tensor, heatmap: Tensor, choices: Choices, *, dense: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return each cell's negative cost, the cost's derivative by the logit, and the number of objects if dense."""
-    weight = _power(1 - heatmap, choices.beta)
+    weight = _background(heatmap, choices.beta)
     if not dense:
         return *_focal(limited, weight, choices), heatmap.new_zeros(())
     positive = heatmap == 1
@@ -178,13 +179,18 @@ def _limit(logits: Tensor) -> Tensor:
     return logits.clamp(LOWEST_LOGIT, HIGHEST_LOGIT)
 
 
+def _background(heatmap: Tensor, beta: float) -> Tensor:
+    """Weigh the cells that are not 1; those that are do not count, whatever beta is."""
+    return _power(1 - heatmap, beta) if beta else (heatmap != 1).to(heatmap.dtype)
+
+
 def _power(values: Tensor, exponent: float) -> Tensor:
     while exponent > 0 and exponent % 2 == 0:  # squares are fast
         values, exponent = values.square(), exponent / 2
     return values if exponent == 1 else values**exponent
 
 
-def _cells(listed: Listed, width: int, layout: Layout | None) -> tuple[Tensor, ...]:
+def index_objects(listed: Listed, width: int, layout: Layout | None = None) -> tuple[Tensor, ...]:
     """Index the objects in maps (B, C, h, w), or in what `as_lines` makes of them."""
     cells, channels, _ = listed
     images = torch.arange(cells.shape[0], device=cells.device).unsqueeze(1)

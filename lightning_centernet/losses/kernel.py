@@ -43,11 +43,14 @@ class CompiledOnce:
             self.compiled = torch.compile(self.function, dynamic=True)
         try:
             return self.compiled(maps, *arguments)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
         except Exception as error:  # a missing compiler and an exotic device fail in many ways
+            result = self.function(maps, *arguments)  # fails too where the arguments are wrong
             self.failed = True
             reason = str(error).strip().partition("\n")[0]
             logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
-            return self.function(maps, *arguments)
+            return result
 
 
 def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
