@@ -22,6 +22,7 @@ def quiet() -> None:
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_matters)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # compiling for a processor needs no CUDA
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # its tables say what the metrics say
     for message in _IRRELEVANT:
         warnings.filterwarnings("ignore", message=message)
