@@ -1,5 +1,6 @@
 """Metrics, as torchmetrics classes round the official evaluators."""
 
 from lightning_centernet.metrics.detection import DetectionMetrics
+from lightning_centernet.metrics.pose import PoseMetrics
 
-__all__ = ["DetectionMetrics"]
+__all__ = ["DetectionMetrics", "PoseMetrics"]

@@ -73,7 +73,7 @@ class DetectionMetrics(MeanAveragePrecision):
             would repeat one of the former keys is found under map_class_<class name>.
         """
         held = self._held()
-        self._hold(_spread_regions(_each_image_once(_on_host(held)), len(self.class_keys)))
+        self._hold(_spread_regions(each_image_once(on_host(held)), len(self.class_keys)))
         stats = super().compute()
         self._hold(held)
         scores = {key: float(stats[key]) for key in ALWAYS + OTHERS} | self._class_scores(stats)
@@ -105,7 +105,7 @@ class DetectionMetrics(MeanAveragePrecision):
         """Gather all ranks' states in one message: tensor by tensor, ranks of unequal length would wait for ever."""
         del dist_sync_fn
         group = process_group or self.process_group
-        mine = {name: [value.numpy() for value in values] for name, values in _on_host(self._held()).items()}
+        mine = {name: [value.numpy() for value in values] for name, values in on_host(self._held()).items()}
         ranks: list[Any] = [None] * torch.distributed.get_world_size(group)
         torch.distributed.all_gather_object(ranks, mine, group=group)
         self._hold({name: [torch.from_numpy(value) for rank in ranks for value in rank[name]] for name in mine})
@@ -139,7 +139,7 @@ def _boxes(item: Tensors) -> Tensor:
     return item["boxes"].float().reshape(-1, 4)
 
 
-def _on_host(states: States) -> States:
+def on_host(states: States) -> States:
     """Copy each state's many small tensors to the host at once."""
     return {name: _split_on_host(values) for name, values in states.items()}
 
@@ -148,7 +148,7 @@ def _split_on_host(values: list[Tensor]) -> list[Tensor]:
     return list(torch.cat(values).cpu().split_with_sizes([len(value) for value in values])) if values else []
 
 
-def _each_image_once(states: States) -> States:
+def each_image_once(states: States) -> States:
     """Keep each image's first appearance, sorted by id, so that ties in score do not depend on the ranks."""
     first = {int(image_id): index for index, image_id in reversed(list(enumerate(states["image_ids"])))}
     order = [first[image_id] for image_id in sorted(first)]
