@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.intervals import LoggedSteps
 from lightning_centernet.types import Batch, Tensors
 
@@ -63,7 +64,7 @@ class Anomalies(Callback):
     Args:
         on_anomaly: `raise` stops the training. `skip` leaves the optimiser step out and reports at the end of the
             epoch: without waiting for the device where the optimiser is fused or the precision is 16-mixed, with one
-            number read in every step otherwise.
+            number read in every step otherwise. In validation and test both warn, once.
 
     Raises:
         UserError: `on_anomaly` is something else.
@@ -71,9 +72,11 @@ class Anomalies(Callback):
 
     def __init__(self, on_anomaly: OnAnomaly = "raise") -> None:
         if on_anomaly not in get_args(OnAnomaly):
-            raise UserError(f"on_anomaly={on_anomaly}: must be one of {', '.join(get_args(OnAnomaly))}")
+            known = f"{', '.join(get_args(OnAnomaly))}{did_you_mean(on_anomaly, get_args(OnAnomaly))}"
+            raise UserError(f"model.on_anomaly={on_anomaly}: must be one of {known}")
         self.skips = on_anomaly == "skip"
-        self._seen: list[tuple[Tensors, Batch]] = []  # in this batch
+        self._seen: list[tuple[Tensors, Batch, bool]] = []  # in this batch; True in training
+        self._evaluated: list[Watched] = []  # of this validation or test
         self._watched: list[Watched] = []
         self._logged = LoggedSteps()
         self._found: list[str] = []  # in this epoch
@@ -85,9 +88,9 @@ class Anomalies(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin to watch."""
-        self._watched, self._begun = [], False
+        self._watched, self._evaluated, self._begun = [], [], False
         self._release()
-        if stage == "fit":
+        if stage != "predict":
             criterion: nn.Module = pl_module.criterion  # type: ignore[assignment]  # a module may have any attribute
             self._handle = criterion.register_forward_hook(self._see, with_kwargs=True)
 
@@ -106,11 +109,7 @@ class Anomalies(Callback):
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the losses."""
         where = f"step {trainer.global_step} (epoch {trainer.current_epoch}, batch {trainer.fit_loop.batch_idx})"
-        new = [
-            Watched(where, tuple(stats), torch.stack([value.detach() for value in stats.values()]), _images(batch))
-            for stats, batch in self._seen
-        ]
-        self._seen.clear()
+        new = self._take(where, training=True)
         self._watched += new
         if self.skips and new:
             self._mark(trainer, loss, torch.cat([each.values for each in new]))
@@ -151,11 +150,34 @@ class Anomalies(Callback):
             return
         skipped = 0 if self._skipped is None else int(self._skipped)
         pl_module.log("train/skipped_steps", float(skipped))
-        said = "\n".join([*self._found[:SHOWN], *(["..."] if len(self._found) > SHOWN else [])])
+        said = _few(self._found)
         if 0 < skipped < self._steps:
             _logger.warning("skipped %d of %d optimiser steps: %s", skipped, self._steps, said)
         elif skipped:
             raise UserError(f"all {skipped} optimiser steps of the epoch were skipped: {said}")
+
+    def on_validation_batch_end(  # noqa: PLR0917  # Lightning's signature
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the losses."""
+        self._evaluated += self._take(f"batch {batch_idx}", training=False)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of losses that are not finite."""
+        evaluated, self._evaluated = self._evaluated, []
+        if not _are_finite(evaluated):
+            found = _descriptions(evaluated)
+            stage = "test" if trainer.testing else f"validation of epoch {trainer.current_epoch}"
+            said = "%d of %d batches of the %s have a loss that is NaN or infinite, do not rely on its scores: %s"
+            _logger.warning(said, len(found), len(evaluated), stage, _few(found))
+
+    on_test_batch_end, on_test_epoch_end = on_validation_batch_end, on_validation_epoch_end
 
     def read(self, trainer: Trainer) -> None:
         """Read all losses since the last time; this waits for the device.
@@ -167,13 +189,12 @@ class Anomalies(Callback):
         watched, self._watched = self._watched, []
         if not watched:
             return
-        bad = not bool(torch.cat([each.values for each in watched]).isfinite().all())
-        if not trainer.strategy.reduce_boolean_decision(bad, all=False):
+        if not trainer.strategy.reduce_boolean_decision(not _are_finite(watched), all=False):
             return
-        found = [said for said in (each.describe() for each in watched) if said]
+        found = _descriptions(watched)
         if self.skips:
             self._found += found
-            _check_buffers(trainer.lightning_module)
+            _check_buffers(trainer.lightning_module, self._found)
         else:
             self._watched = watched  # whoever wants to save a checkpoint because of this error meets it again
             raise UserError(_advised(_first(found, trainer)))
@@ -184,9 +205,16 @@ class Anomalies(Callback):
         self._handle = None
         self._seen.clear()
 
+    def _take(self, where: str, *, training: bool) -> list[Watched]:
+        seen, self._seen = self._seen, []
+        return [
+            Watched(where, tuple(stats), torch.stack([value.detach() for value in stats.values()]), _images(batch))
+            for stats, batch, trained in seen
+            if trained == training
+        ]
+
     def _see(self, criterion: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        if criterion.training:
-            self._seen.append((result[1], args[1] if len(args) > 1 else kwargs["batch"]))
+        self._seen.append((result[1], args[1] if len(args) > 1 else kwargs["batch"], criterion.training))
 
     def _mark(self, trainer: Trainer, loss: Tensor, losses: Tensor) -> None:
         """Note on the device that the optimiser step of this batch is to be left out, on all processes."""
@@ -208,6 +236,18 @@ def _listed(values: Any) -> str:
     return ", ".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
 
 
+def _are_finite(watched: list[Watched]) -> bool:
+    return not watched or bool(torch.cat([each.values for each in watched]).isfinite().all())
+
+
+def _descriptions(watched: list[Watched]) -> list[str]:
+    return [said for said in (each.describe() for each in watched) if said]
+
+
+def _few(found: list[str]) -> str:
+    return "\n".join([*found[:SHOWN], *(["..."] if len(found) > SHOWN else [])])
+
+
 def _is_fused(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
@@ -216,12 +256,12 @@ def _scaler(trainer: Trainer) -> Any:
     return getattr(trainer.precision_plugin, "scaler", None)
 
 
-def _check_buffers(model: nn.Module) -> None:
+def _check_buffers(model: nn.Module, found: list[str]) -> None:
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and not buffer.isfinite().all():
             raise UserError(
                 f"the running statistics {name} are no longer finite: skipping steps cannot mend them. Go on from the "
-                f"last checkpoint, without the pictures that were named, or with a lower optimizer.lr"
+                f"last checkpoint, without the pictures named here, or with a lower optimizer.lr. {_few(found)}"
             )
 
 

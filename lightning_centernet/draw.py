@@ -58,7 +58,7 @@ def draw_heatmap(image: Picture, heatmap: ArrayLike) -> Picture:
         image: (H, W, 3) uint8 RGB.
         heatmap: (C, h, w) in [0, 1] over the same view, of any size.
     """
-    heat = np.asarray(heatmap, dtype=np.float32)
+    heat = np.nan_to_num(np.asarray(heatmap, dtype=np.float32))
     palette = np.array([class_color(label) for label in range(len(heat))], dtype=np.float32)
     height, width = image.shape[:2]
     glow = cv2.resize(palette[heat.argmax(0)] * heat.max(0)[..., None], (width, height), interpolation=cv2.INTER_LINEAR)

@@ -92,9 +92,6 @@ class TestRaising:
             quiet_trainer(val_check_interval=2, log_every_n_steps=50).fit(model, loader(0), loader())
         assert not [name for name in model.trainer.callback_metrics if name.startswith("val/")]
 
-    def test_infinite_losses_of_a_validation_do_not_stop(self):
-        quiet_trainer().fit(tiny_model(), loader(), loader(1))
-
     def test_a_second_training_begins_anew(self):
         model = tiny_model(optimizer=partial(SGD, lr=0.0))
         with pytest.raises(UserError):
@@ -104,8 +101,10 @@ class TestRaising:
         assert not model.criterion._forward_hooks
 
     def test_unknown_choice(self):
-        with pytest.raises(UserError, match="on_anomaly=stop: must be one of raise, skip"):
-            tiny_model(on_anomaly="stop")
+        with pytest.raises(
+            UserError, match=r"^model.on_anomaly=skp: must be one of raise, skip\. Did you mean `skip`\?"
+        ):
+            tiny_model(on_anomaly="skp")
 
     def test_file_of_several_data_sets(self):
         good, bad = fake_batch(DETECTION), fake_batch(DETECTION) | {"file": ["of the second.jpg"]}
@@ -113,6 +112,49 @@ class TestRaising:
         batches = {name: DataLoader([batch], batch_size=None) for name, batch in (("a", good), ("b", bad))}
         with pytest.raises(UserError, match=r"the loss of reg is nan .*images: file of the second.jpg"):
             fit(tiny_model(), batches)
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "lightning_centernet.anomalies"]
+
+
+class TestEvaluation:
+    """Losses of a validation or a test stop nothing, and are not passed over."""
+
+    def test_validation(self, caplog):
+        quiet_trainer(max_epochs=2).fit(tiny_model(), loader(), loader(1, 4, value=INF))
+        first, second = warnings_of(caplog)
+        start = "2 of 6 batches of the validation of epoch {} have a loss that is NaN or infinite, do not rely on its "
+        assert first.startswith(f"{start.format(0)}scores: batch 1: the loss of wh is inf (hm ")
+        assert second.startswith(start.format(1))
+        for file in ("1_a.jpg, 1_b.jpg; image_id 11, 21", "\nbatch 4: ", "4_a.jpg"):
+            assert file in first
+        assert "0_a.jpg" not in first
+
+    @pytest.mark.parametrize("stage", ["validate", "test"])
+    def test_alone(self, stage, caplog):
+        model = tiny_model()
+        getattr(quiet_trainer(), stage)(model, loader(3), verbose=False)
+        (message,) = warnings_of(caplog)
+        name = {"validate": "validation of epoch 0", "test": "test"}[stage]
+        assert message.startswith(f"1 of 6 batches of the {name} have a loss")
+        assert "3_a.jpg" in message
+        assert not model.criterion._forward_hooks
+
+    def test_nothing_to_say(self, caplog):
+        quiet_trainer().fit(tiny_model(), loader(), loader())
+        assert not warnings_of(caplog)
+
+    def test_of_the_training_alone(self):
+        """A loss measured beside the training stops it no more than one of the validation."""
+
+        class Measuring(CenterNet):
+            def on_train_batch_start(self, batch, batch_idx):
+                self.criterion.eval()
+                self.criterion(self(batch["image"]), batch | {"wh": batch["wh"] * NAN})
+                self.criterion.train()
+
+        quiet_trainer(log_every_n_steps=1).fit(tiny_model(kind=Measuring), loader())
 
 
 class TestCheckpoints:
@@ -232,7 +274,8 @@ class TestSkipping:
         data = loader()
         data.dataset[2]["image"][0, 0, 0, 0] = NAN
         backbone = {"name": "test_resnet", "neck_channels": 8}
-        with pytest.raises(UserError, match=r"running statistics network.*running_mean are no longer finite"):
+        message = r"running statistics network.*running_mean are no longer finite[^\n]*: the loss of hm.*file 2_a.jpg"
+        with pytest.raises(UserError, match=message):
             fit(tiny_model(backbone=backbone, on_anomaly="skip"), data)
 
 

@@ -52,6 +52,13 @@ def test_broken_numbers_do_not_stop_a_run(image):
     assert draw_boxes(image, boxes, [0, 1, 99], CLASSES, [0.1, np.nan, 0.2]).shape == image.shape
 
 
+@pytest.mark.filterwarnings("error")
+def test_broken_heat(image):
+    heat = np.array([[[np.nan, 1.0], [0.0, 0.5]]])
+    whole = np.array([[[0.0, 1.0], [0.0, 0.5]]])
+    np.testing.assert_array_equal(draw_heatmap(image, heat), draw_heatmap(image, whole))
+
+
 def test_no_objects_give_the_same_picture(image):
     picture = draw_boxes(image, np.zeros((0, 4)), np.zeros(0, int), CLASSES, np.zeros(0))
     np.testing.assert_array_equal(picture, image)
