@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_centernet.data.coco import read_coco
 from lightning_centernet.data.images import ImageDataset
+from lightning_centernet.data.kitti import CLASSES, read_kitti
 from lightning_centernet.data.module import DetectionData, Source
 from lightning_centernet.data.voc import read_voc, voc_classes
 from lightning_centernet.errors import UserError
@@ -89,6 +90,32 @@ def coco_data(
     if full is None or val is not None:
         return DetectionData(full, val, test, **common)
     return DetectionData(*_hold_out(full, val_fraction, common.get("seed", 0)), test, **common)
+
+
+def kitti_data(
+    root: str | Path,
+    *,
+    train_split: str | None = "train",
+    val_split: str | None = "val",
+    test_split: str | None = None,
+    classes: Sequence[str] = CLASSES,
+    **common: Any,
+) -> DetectionData:
+    """Feed from KITTI's object benchmark.
+
+    Args:
+        root: the folder that holds `training` and ImageSets.
+        train_split: the name of a list in ImageSets, `all` for all frames in `training`, None for none.
+        val_split: the same.
+        test_split: the same.
+        classes: types to find, by label.
+        common: the keywords of `DetectionData`.
+    """
+
+    def source(split: str | None) -> Source | None:
+        return None if split is None else lambda: read_kitti(root, split, classes)
+
+    return DetectionData(source(train_split), source(val_split), source(test_split), **common)
 
 
 def _hold_out(source: Callable[[], ImageDataset], fraction: float, seed: int) -> tuple[Source, Source]:
