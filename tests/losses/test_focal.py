@@ -1,4 +1,4 @@
-"""The fused focal loss: equal to its plain form in float64, however it is run."""
+"""The fused focal loss: equal to the papers' formula in float64, however it is run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses import FocalLoss, Listed, focal_pass, kernel
-from lightning_centernet.losses.focal_pass import LOWEST_LOGIT, Choices, CompiledOnce
+from lightning_centernet.losses.focal_pass import LOWEST_LOGIT, CompiledOnce
+from tests.losses.slow import positions, slow_focal
 
 LAYOUTS = ["contiguous", "channels_last", "mixed", "sliced", "transposed"]
 
@@ -53,21 +55,29 @@ def loss_and_gradient(case: Case, loss: FocalLoss, sparse: bool, dtype=None) -> 
     return mean.detach(), logits.grad
 
 
+def by_formula(case: Case, loss: FocalLoss, sparse: bool) -> tuple[Tensor, Tensor]:
+    logits = case.logits.detach().double().requires_grad_()
+    positives = positions(*case.listed, logits.shape[3]) if sparse else (case.heatmap == 1).nonzero().tolist()
+    mean = slow_focal(logits, case.heatmap, positives, loss.alpha, loss.beta, loss.clamp)
+    mean.backward()
+    return mean.detach(), logits.grad
+
+
 def assert_exact(case: Case, loss: FocalLoss, sparse: bool):
     actual, gradient = loss_and_gradient(case, loss, sparse)
-    expected, exact = loss_and_gradient(case, loss, sparse, torch.float64)
-    assert actual.dtype == torch.float32
+    expected, exact = by_formula(case, loss, sparse)
+    assert actual.dtype == (torch.float64 if case.logits.dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-7)
     # Half types round where the gradient is made and where it is scaled.
-    error = 1e-5 if case.logits.dtype == torch.float32 else 2 * torch.finfo(case.logits.dtype).eps
+    error = max(1e-5, 2 * torch.finfo(case.logits.dtype).eps)
     torch.testing.assert_close(gradient.double(), exact, rtol=error, atol=error * float(exact.abs().max()) + 1e-10)
     assert gradient.dtype == case.logits.dtype
 
 
 choices = st.builds(
     FocalLoss,
-    alpha=st.sampled_from([1.0, 1.5, 2.0, 4.0]),
-    beta=st.sampled_from([1.0, 2.5, 4.0, 6.0]),
+    alpha=st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 4.0]),
+    beta=st.sampled_from([0.0, 0.5, 1.0, 2.5, 4.0, 6.0]),
     clamp=st.booleans(),
 )
 
@@ -77,12 +87,12 @@ choices = st.builds(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
     slots=st.integers(0, 5),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]),
     scale=st.sampled_from([1.0, 5.0, 25.0]),
     loss=choices,
     sparse=st.booleans(),
 )
-def test_equals_the_formula_in_float64(seed, shape, slots, dtype, scale, loss, sparse):
+def test_equals_the_formula(seed, shape, slots, dtype, scale, loss, sparse):
     assert_exact(case(seed, shape, slots, dtype, scale), loss, sparse)
 
 
@@ -106,22 +116,21 @@ def test_gradient_has_the_layout_of_the_logits(layout):
     assert gradient.stride() == logits.stride()
 
 
+@pytest.mark.parametrize("beta", [4.0, 0.0])
 @pytest.mark.parametrize("clamp", [False, True])
 @pytest.mark.parametrize("sparse", [True, False])
-def test_formula_that_is_compiled(monkeypatch, sparse, clamp):
+def test_formula_that_is_compiled(monkeypatch, sparse, clamp, beta):
     """It avoids functions that are slow in compiled loops; here it runs as it is written."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    given = case(scale=8.0)
+    given, loss = case(scale=8.0), FocalLoss(beta=beta, clamp=clamp)
     gradient = torch.empty_like(given.logits)
     maps = focal_pass.Maps(given.logits, given.heatmap, given.listed if sparse else None)
-    total, count = focal_pass.one_pass(maps, Choices(clamp=clamp), gradient)
+    total, count = focal_pass.one_pass(maps, loss, gradient)
     monkeypatch.undo()
-    logits = given.logits.double().requires_grad_()
-    expected, exact_count = focal_pass.plain_sum(maps._replace(logits=logits), Choices(clamp=clamp))
-    expected.backward()
-    assert count == exact_count
-    torch.testing.assert_close(total.double(), expected.detach(), rtol=1e-6, atol=0)
-    torch.testing.assert_close(gradient.double(), logits.grad, rtol=2e-6, atol=1e-9)
+    expected, exact = by_formula(given, loss, sparse)
+    assert count == (given.listed.mask.sum() if sparse else (given.heatmap == 1).sum()) > 0
+    torch.testing.assert_close((total / count).double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close((gradient / count).double(), exact, rtol=2e-6, atol=1e-9)
 
 
 class TestCompiling:
@@ -153,6 +162,26 @@ class TestCompiling:
         ]
         assert all(record.levelno == logging.INFO for record in caplog.records)
 
+    def test_without_memory(self, monkeypatch):
+        """It would not help to go without a compiler for the rest of the run."""
+
+        def fail(*arguments):
+            raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            loss_and_gradient(case(), FocalLoss(), sparse=True)
+        assert not focal_pass._over_map.failed
+
+    def test_arguments_that_are_wrong(self, monkeypatch):
+        """They say nothing about the compiler."""
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+        add = CompiledOnce(lambda maps: maps[0] + maps[1], "a sum")
+        with pytest.raises(RuntimeError, match="must match the size"):
+            add([torch.ones(2), torch.ones(3)])
+        assert not add.failed
+        assert add([torch.ones(2), torch.ones(2)]).tolist() == [2, 2]
+
     def test_switched_off(self):
         with torch.compiler.set_stance("force_eager"):
             assert_exact(case(), FocalLoss(), sparse=True)
@@ -170,6 +199,14 @@ class TestCompiling:
         expected, exact = loss_and_gradient(given, FocalLoss(), sparse=True)
         torch.testing.assert_close(loss.detach(), expected)
         torch.testing.assert_close(logits.grad, exact)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 35), (2, 3, 7, 4)])
+def test_maps_of_two_shapes(shape):
+    given = case()
+    for loss in (lambda *maps: FocalLoss().sparse(*maps, given.listed), FocalLoss().dense):
+        with pytest.raises(UserError, match=r"logits \(2, 3, 7, 5\) and heat map \(2, 3, .*must have one shape"):
+            loss(given.logits, torch.zeros(shape))
 
 
 def test_twice_over_a_kept_graph():

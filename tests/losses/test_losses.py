@@ -18,8 +18,11 @@ from lightning_centernet.losses import (
     rotation_loss,
     sparse_focal_loss,
 )
+from tests.losses.slow import positions, slow_focal
 
 SEEDS, SIDES = st.integers(0, 2**32 - 1), st.integers(1, 6)
+EXPONENTS = st.sampled_from([0.0, 0.5, 1.0, 1.7, 2.0, 4.0])
+FOCAL = st.fixed_dictionaries({"alpha": EXPONENTS, "beta": EXPONENTS, "clamp": st.booleans()})
 quickly = settings(max_examples=20)
 
 
@@ -43,55 +46,40 @@ def cross_entropy_of(probability):
     return -torch.log(probability)
 
 
-def slow_focal(logits, heatmap, listed):
-    """CornerNet's eq. 1 with alpha 2 and beta 4; each listed cell is a positive, no cell equal to 1 a negative."""
-    total = logits.sum() * 0
-    for position in torch.cartesian_prod(*(torch.arange(side) for side in logits.shape)).tolist():
-        p, y = torch.sigmoid(logits[tuple(position)]).clamp(1e-4, 1 - 1e-4), float(heatmap[tuple(position)])
-        total = total + (1 - y) ** 4 * p**2 * cross_entropy_of(1 - p)
-    for position in listed:
-        p = torch.sigmoid(logits[position]).clamp(1e-4, 1 - 1e-4)
-        total = total + (1 - p) ** 2 * cross_entropy_of(p)
-    return total / max(len(listed), 1)
-
-
 @quickly
-@given(seed=SEEDS, classes=st.integers(1, 3), height=SIDES, width=SIDES, slots=st.integers(0, 5))
-def test_sparse_focal(seed, classes, height, width, slots):
+@given(seed=SEEDS, classes=st.integers(1, 3), height=SIDES, width=SIDES, slots=st.integers(0, 5), options=FOCAL)
+def test_sparse_focal(seed, classes, height, width, slots, options):
     generator = torch.Generator().manual_seed(seed)
     shape = (2, classes, height, width)
     heatmap = torch.rand(shape, generator=generator) * 0.99
     index = torch.randint(height * width, (2, slots), generator=generator)  # often several in one cell
     channel = torch.randint(classes, (2, slots), generator=generator)
     mask = torch.randint(2, (2, slots), generator=generator)
-    listed = [
-        (b, int(channel[b, m]), int(index[b, m]) // width, int(index[b, m]) % width)
-        for b in range(2)
-        for m in range(slots)
-        if mask[b, m]
-    ]
+    listed = positions(index, channel, mask, width)
     for position in listed:
         heatmap[position] = 1
     heatmap[0, 0, 0, 0] = 1  # an ignored cell, unless it is listed
 
     def loss(logits):
-        return sparse_focal_loss(logits, heatmap, index, channel, mask, clamp=True)
+        return sparse_focal_loss(logits, heatmap, index, channel, mask, **options)
 
-    assert_same(loss, lambda logits: slow_focal(logits, heatmap, listed), noise(seed, *shape))
+    assert_same(loss, lambda logits: slow_focal(logits, heatmap, listed, **options), noise(seed, *shape, scale=5.0))
 
 
 @quickly
-@given(seed=SEEDS, height=SIDES, width=SIDES, positives=st.integers(0, 4))
-def test_dense_focal(seed, height, width, positives):
+@given(seed=SEEDS, height=SIDES, width=SIDES, positives=st.integers(0, 4), options=FOCAL)
+def test_dense_focal(seed, height, width, positives, options):
     generator = torch.Generator().manual_seed(seed)
     heatmap = torch.rand(2, 2, height, width, generator=generator) * 0.99
     heatmap.view(-1)[torch.randint(heatmap.numel(), (positives,), generator=generator)] = 1
     listed = [tuple(place) for place in (heatmap == 1).nonzero().tolist()]
 
     def loss(logits):
-        return dense_focal_loss(logits, heatmap, clamp=True)
+        return dense_focal_loss(logits, heatmap, **options)
 
-    assert_same(loss, lambda logits: slow_focal(logits, heatmap, listed), noise(seed, *heatmap.shape))
+    assert_same(
+        loss, lambda logits: slow_focal(logits, heatmap, listed, **options), noise(seed, *heatmap.shape, scale=5.0)
+    )
 
 
 @pytest.mark.parametrize("target", [0.0, 0.5, 1.0])
