@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lightning_centernet.data.sample import Record
+from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.boxes3d import corners
 from lightning_centernet.geometry.camera import mirror_angle, project_boxes
@@ -35,22 +35,21 @@ def move_boxes3d(objects: Mapping[str, Tensor], matrix: Tensor) -> dict[str, Ten
     return moved
 
 
-def projected_overlaps(record: Record) -> Tensor:
-    """Compare 3D boxes, projected, with the 2D boxes of a picture.
+def projected_overlaps(sample: Sample) -> Tensor:
+    """Compare 3D boxes, projected, with the 2D boxes of a picture: where they differ, the calibration is wrong.
 
     Returns:
         (n,) IoU; NaN for objects without a 3D box, ignored ones, and those that reach behind the camera.
     """
-    objects = {name: torch.from_numpy(record.annotations[name]) for name in ("boxes", "ignore")}
-    if record.calibration is None or "location" not in record.annotations:
+    objects = {name: torch.from_numpy(column) for name, column in sample.annotations.items()}
+    if sample.calibration is None or "location" not in objects:
         return torch.full((len(objects["boxes"]),), torch.nan)
-    names = ("location", "dimensions", "rotation_y")
-    location, dimensions, rotation_y = (torch.from_numpy(record.annotations[name]).double() for name in names)
-    pixels = project_boxes(location, dimensions, rotation_y, torch.from_numpy(record.calibration).double())
-    hulls = torch.cat([pixels.amin(1), pixels.amax(1)], dim=-1) if len(pixels) else pixels.new_zeros(0, 4)
+    location, dimensions, rotation_y = (objects[name].double() for name in ("location", "dimensions", "rotation_y"))
+    pixels = project_boxes(location, dimensions, rotation_y, torch.from_numpy(sample.calibration).double())
+    hulls = torch.cat([pixels.amin(1), pixels.amax(1)], dim=-1)
     behind = (corners(location, dimensions, rotation_y)[..., 2] < _NEAR).any(-1)
-    sides = hulls.new_tensor([record.width, record.height]).repeat(2)
-    overlaps = _overlaps(hulls.clamp(min=0).minimum(sides), objects["boxes"].double())
+    height, width = sample.image.shape[:2]
+    overlaps = _overlaps(hulls.clamp(min=0).minimum(hulls.new_tensor([width, height] * 2)), objects["boxes"].double())
     return torch.where(objects["ignore"] | behind, torch.nan, overlaps)
 
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from lightning_centernet.data.boxes3d import projected_overlaps
 from lightning_centernet.data.images import ImageDataset
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.problems import collect_problems
@@ -24,6 +25,7 @@ from lightning_centernet.errors import UserError
 
 _SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # areas in pixels, as in COCO
 _SHOWN = 20
+_LEAST_OVERLAP = 0.5  # in the median; KITTI's own is above 0.9
 
 
 class _Look(NamedTuple):
@@ -31,6 +33,7 @@ class _Look(NamedTuple):
     digest: str
     beyond: int  # boxes that reach out of the picture
     objects: Objects
+    overlaps: NDArray[np.float64]  # of 3D boxes, projected, with the 2D boxes; NaN where there is nothing to compare
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,8 @@ def inspect_dataset(
         objects=np.bincount(labels[~ignore], minlength=len(dataset.classes)),
         ignored=np.bincount(labels[ignore & (labels >= 0)], minlength=len(dataset.classes)),
         areas=np.concatenate([np.zeros(0, np.float32), *(_areas(look.objects) for look in looks)]),
-        problems=problems,
-        notes=[*_notes(dataset, looks, max_objects), *_repeated(looks)],
+        problems=[*problems, *_calibration(looks, wrong=True)],
+        notes=[*_notes(dataset, looks, max_objects), *_calibration(looks, wrong=False), *_repeated(looks)],
         digests={look.file: look.digest for look in looks},
     )
 
@@ -157,7 +160,7 @@ def _look(dataset: Dataset, index: int) -> _Look | UserError:
     height, width = sample.image.shape[:2]
     low, high = sample.annotations["boxes"][:, :2], sample.annotations["boxes"][:, 2:]
     beyond = int(((low < 0) | (high > (width, height))).any(axis=1).sum())
-    return _Look(sample.file, digest, beyond, sample.annotations)
+    return _Look(sample.file, digest, beyond, sample.annotations, projected_overlaps(sample).double().numpy())
 
 
 def _notes(dataset: Dataset, looks: Sequence[_Look], max_objects: int) -> list[str]:
@@ -172,6 +175,19 @@ def _notes(dataset: Dataset, looks: Sequence[_Look], max_objects: int) -> list[s
         file = crowded[0].file
         notes.append(f"{len(crowded)} pictures hold more than max_objects={max_objects} objects; the first is {file}")
     return notes
+
+
+def _calibration(looks: Sequence[_Look], wrong: bool) -> list[str]:
+    overlaps = np.concatenate([np.zeros(0), *(look.overlaps for look in looks)])
+    known = overlaps[np.isfinite(overlaps)]
+    if not len(known) or wrong != (np.median(known) < _LEAST_OVERLAP):
+        return []
+    worst = min((look for look in looks if np.isfinite(look.overlaps).any()), key=lambda look: np.nanmin(look.overlaps))
+    line = (
+        f"{len(known)} 3D boxes, projected, overlap their 2D boxes by an IoU of {np.mean(known):.2f} in the mean; the "
+        f"worst, {np.nanmin(worst.overlaps):.2f}, is in {worst.file}"
+    )
+    return [f"{line}: the calibration is of other pictures, or lengths are not in metres" if wrong else line]
 
 
 def _repeated(looks: Sequence[_Look]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_centernet.data import Transform, kitti_data, read_kitti
+from lightning_centernet.data import Transform, inspect_dataset, kitti_data, read_kitti
 from lightning_centernet.data.boxes3d import projected_overlaps
 from lightning_centernet.data.kitti import TYPES
 from lightning_centernet.data.problems import collect_problems
@@ -69,20 +69,31 @@ def test_splits_and_classes(root: Path) -> None:
 
 
 def test_a_box_is_its_projection(root: Path) -> None:
-    overlaps = projected_overlaps(read_kitti(root, "val").records[0])
+    overlaps = projected_overlaps(read_kitti(root, "val")[0])
     torch.testing.assert_close(overlaps[:2], torch.ones(2).double(), rtol=0, atol=1e-3)
     assert overlaps[2:].isnan().all()  # ignored
     other = P2.copy()
     other[0, 2] += 8
     write_calibration(root / "training/calib/000003.txt", other)
-    assert (projected_overlaps(read_kitti(root, "val").records[0])[:2] < 0.7).all()
+    assert (projected_overlaps(read_kitti(root, "val")[0])[:2] < 0.7).all()
+
+
+def test_inspection_checks_the_calibration(root: Path) -> None:
+    report = inspect_dataset(read_kitti(root, "train"))
+    assert not report.problems
+    assert [note for note in report.notes if re.match(r"2 3D boxes, projected, .* IoU of 1\.00 in the mean", note)]
+    other = P2.copy()
+    other[0, 2] += 20
+    write_calibration(root / "training/calib/000003.txt", other)
+    (problem,) = inspect_dataset(read_kitti(root, "train")).problems
+    assert re.search(r"the worst, 0\.\d+, is in .*000003\.png: the calibration is of other pictures", problem)
 
 
 def test_real_frames(shared: Path) -> None:
     dataset = read_kitti(shared / "data/kitti_object", "all")
     assert [record.image_id for record in dataset.records] == [0, 1, 2]
     assert dataset.records[1].annotations["labels"].tolist() == [1, 1, 2, -1, -1, -1, -1]
-    overlaps = torch.cat([projected_overlaps(record) for record in dataset.records])
+    overlaps = torch.cat([projected_overlaps(dataset[index]) for index in range(3)])
     assert (overlaps.isfinite().sum(), overlaps.nanmean() > 0.9) == (4, True)
     assert dataset[1].image.shape == (375, 1242, 3)
 
