@@ -87,13 +87,17 @@ def decoding_order(heads: Iterable[Head]) -> list[Head]:
     return ordered
 
 
-def to_image(detections: Detections, transform: Tensor | None, stride: int) -> Detections:
+def to_image(
+    detections: Detections, transform: Tensor | None, stride: int, *, sizes_as_points: bool = False
+) -> Detections:
     """Map positions from the output grid back to the pixels of each original image.
 
     Args:
         detections: on the output grid.
         transform: (B, 2, 3), original pixels to input pixels; None if the input is the original.
         stride: input pixels per cell.
+        sizes_as_points: map the sizes of boxes as if they were positions, as CenterNet does in its 3D task: the boxes
+            are too large by the translation.
 
     Returns:
         The detections with boxes and points in original pixels, and without the cells, which have none.
@@ -106,6 +110,9 @@ def to_image(detections: Detections, transform: Tensor | None, stride: int) -> D
     mapped = {name: values for name, values in detections.items() if name != "cells"}
     if "boxes" in mapped:
         mapped["boxes"] = transform_boxes(mapped["boxes"], back)
+        if sizes_as_points:
+            excess = back[..., 2].unsqueeze(-2).to(mapped["boxes"].dtype) / 2
+            mapped["boxes"] = mapped["boxes"] + torch.cat([-excess, excess], dim=-1)
     for name in POINT_FIELDS & set(mapped):
         points = mapped[name]
         mapped[name] = transform_points(points.flatten(1, -2), back).view_as(points)

@@ -17,7 +17,9 @@ from lightning_centernet.types import Detections
 
 
 @torch.no_grad()
-def lift(detections: Detections, calibration: Tensor, transform: Tensor | None = None) -> Detections:
+def lift(
+    detections: Detections, calibration: Tensor, transform: Tensor | None = None, *, shared_camera: bool = False
+) -> Detections:
     """Find the 3D boxes of detections (CenterNet, section 4.1; CenterTrack, section 4.3).
 
     An object lies at its depth behind its projected centre; without `amodal_centers` that is taken to be the middle of
@@ -27,6 +29,7 @@ def lift(detections: Detections, calibration: Tensor, transform: Tensor | None =
         detections: in the pixels of the original images; `depth`, `dimensions` and `alpha` as far as there are heads.
         calibration: (B, 3, 4), the camera of each input image.
         transform: (B, 2, 3), original pixels to input pixels; None if the input is the original.
+        shared_camera: take the camera of the first original image for all, as CenterNet does.
 
     Returns:
         The detections with `location` (B, K, 3), the middle of the bottom, if they have a depth and dimensions; with
@@ -44,6 +47,8 @@ def lift(detections: Detections, calibration: Tensor, transform: Tensor | None =
             mirrored = torch.linalg.det(transform[..., :2].cpu().double()) < 0
             mirrored = mirrored.unsqueeze(-1).to(calibration.device)
             lifted["alpha"] = torch.where(mirrored, mirror_angle(lifted["alpha"]), lifted["alpha"])
+    if shared_camera:
+        calibration = calibration[:1].expand_as(calibration)
     pixels = _projected_centers(lifted)
     if "depth" in lifted and "dimensions" in lifted:
         middle = unproject(pixels, lifted["depth"], calibration)

@@ -22,19 +22,20 @@ def maps_to_grid(arrays):
     return torch.stack([similarity(tuple(c), s, 0.0, (width, height)) for c, s in zip(centers, scales, strict=True)])
 
 
-def lifted(arrays, k, calibration, **options):
+def lifted(arrays, k, centernet=False, **options):
     """Decode and lift with the heads of a file; pixels of the original and cells are one transform apart."""
     maps = logits_of(arrays)
     heads = standard_heads({name: {"channels": m.shape[1]} | options.get(name, {}) for name, m in maps.items()})
     detections = decode({name: m.float() for name, m in maps.items()}, heads, k=k)
-    return detections, lift(to_image(detections, maps_to_grid(arrays), stride=1), calibration)
+    mapped = to_image(detections, maps_to_grid(arrays), stride=1, sizes_as_points=centernet)
+    return lift(mapped, arrays["post_calib"], shared_camera=centernet)
 
 
 @pytest.mark.parametrize("path", cases("decode_centertrack_ddd*"))
 def test_centertrack(path):
     _, arrays = load(path)
     parity = {"amodel_offset": {"origin": "box"}} if "in_amodel_offset" in arrays else {}
-    _, found = lifted(arrays, arrays["det_scores"].shape[1], arrays["post_calib"], **parity)
+    found = lifted(arrays, arrays["det_scores"].shape[1], **parity)
     for image in range(len(arrays["post_calib"])):
         rows = int(arrays[f"post{image}_n"])
         torch.testing.assert_close(found["boxes"][image, :rows], arrays[f"post{image}_bbox"], **POST)
@@ -66,12 +67,10 @@ def test_centernet_on_the_grid(path):
 
 @pytest.mark.parametrize("path", [case for case in cases("decode_centernet_ddd*") if "no_wh" not in case.id])
 def test_centernet(path):
-    """With the camera of the first image for all, as CenterNet has it."""
     _, arrays = load(path)
-    calibration = arrays["post_calib"][:1].expand_as(arrays["post_calib"])
-    _, found = lifted(arrays, arrays["dets"].shape[1], calibration)
+    found = lifted(arrays, arrays["dets"].shape[1], centernet=True)
     translation = invert(maps_to_grid(arrays))[..., 2].float()
-    for image in range(len(calibration)):
+    for image in range(len(translation)):
         for label in range(arrays["in_hm"].shape[1]):
             expected = arrays[f"post{image}_cls{label + 1}"]
             of_class = (found["labels"][image] == label).nonzero().flatten()[: len(expected)]
@@ -81,8 +80,5 @@ def test_centernet(path):
             torch.testing.assert_close(values["location"], expected[:, 8:11], **POST)
             for name, column in (("alpha", 0), ("rotation_y", 11)):
                 torch.testing.assert_close(values[name], expected[:, column], rtol=0, atol=1e-5)
-            # CenterNet moves the box's size as if it were a point, and so adds the translation.
-            wrong = translation[image] / 2
-            positive = (expected[:, 3:5] - expected[:, 1:3] > 2 * wrong).all(1)  # it keeps negative sizes
-            boxes = values["boxes"] + torch.cat([-wrong, wrong])
-            torch.testing.assert_close(boxes[positive], expected[positive, 1:5], **POST)
+            positive = (expected[:, 3:5] - expected[:, 1:3] > translation[image]).all(1)  # it keeps negative sizes
+            torch.testing.assert_close(values["boxes"][positive], expected[positive, 1:5], **POST)
