@@ -18,6 +18,7 @@ from torchmetrics import Metric
 
 from lightning_centernet.anomalies import Anomalies, OnAnomaly
 from lightning_centernet.batches import add_losses, batches_of, each_batch
+from lightning_centernet.categories import complete_classes
 from lightning_centernet.checkpoints import forget_lengths, read_checkpoint, refuse_another_model, stored_arguments
 from lightning_centernet.decoding import decode
 from lightning_centernet.errors import UserError
@@ -25,17 +26,18 @@ from lightning_centernet.evaluation import ground_truth, per_image
 from lightning_centernet.generic_loss import GenericLoss, Normalize
 from lightning_centernet.geometry.size import as_input_size
 from lightning_centernet.head_weights import WeightingSpec, make_weighting, plain_weighting
-from lightning_centernet.heads import Head, HeadSpec, head_specs, standard_heads
+from lightning_centernet.heads import HeadSpec, head_specs, standard_heads
 from lightning_centernet.intervals import LoggedSteps
 from lightning_centernet.labels import LabelledHeads, may_lack_targets
-from lightning_centernet.metrics import DetectionMetrics
+from lightning_centernet.metrics import coco_metrics
 from lightning_centernet.models import Network, make_backbone
 from lightning_centernet.preparation import denormalize, prepare
+from lightning_centernet.skeleton import make_skeleton
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory: TypeAlias = Callable[..., LRScheduler]
-MetricFactory: TypeAlias = Callable[[Sequence[str]], Metric]
+MetricFactory: TypeAlias = Callable[..., Metric]
 
 ADAM = partial(Adam, lr=1.25e-4)  # for 32 images a step, as in the originals
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of timm's models
@@ -54,9 +56,10 @@ class CenterNet(LightningModule):
         optimizer: makes an optimiser of the parameters.
         scheduler: makes a learning-rate schedule of the optimiser; one that takes `total_steps` is stepped after every
             batch, others after every epoch.
-        metrics: makes the metric of validation and test from the class names.
+        metrics: makes the metric of validation and test from the class names, and of joints from their `sigmas`.
         classes: names of the classes; their numbers unless given.
         category_ids: the data set's own ids of the classes, for writing results; 1, 2, ... unless given.
+        skeleton: the joints' `names` and what else `make_skeleton` takes, for heads of poses.
         input_size: height and width of the images.
         mean: of each channel of RGB in [0, 1], to normalise uint8 images.
         std: of each channel.
@@ -82,9 +85,10 @@ class CenterNet(LightningModule):
         *,
         optimizer: OptimizerFactory = ADAM,
         scheduler: SchedulerFactory | None = None,
-        metrics: MetricFactory = DetectionMetrics,
+        metrics: MetricFactory = coco_metrics,
         classes: Sequence[str] | None = None,
         category_ids: Sequence[int] | None = None,
+        skeleton: Mapping[str, Any] | None = None,
         input_size: Sequence[int] = (512, 512),
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -95,19 +99,19 @@ class CenterNet(LightningModule):
         on_anomaly: OnAnomaly = "raise",
     ) -> None:
         super().__init__()
-        self.heads = standard_heads(heads, classes=len(classes) if classes else None)
+        self.skeleton = make_skeleton(skeleton) if skeleton else None
+        self.heads = standard_heads(heads, classes=len(classes or ()) or None, joints=len(self.skeleton or ()) or None)
         if not self.heads:
             raise UserError("no heads are given: choose heads=ctdet, or name them: {'hm': 3, 'wh': 2, 'reg': 2}")
-        self.classes, self.category_ids = _classes(classes, category_ids, self.heads)
+        self.classes, self.category_ids = complete_classes(classes, category_ids, self.heads)
         self.input_size, self.mean, self.std = as_input_size(input_size), tuple(mean), tuple(std)
-        self.max_detections = max_detections
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.max_detections, self.optimizer, self.scheduler = max_detections, optimizer, scheduler
         body = make_backbone(backbone, self.input_size)
         self.network = Network(body, self.heads, head_width=head_width, input_size=self.input_size)
         self.stride = self.network.stride
         weights = make_weighting(weighting, {name: head.weight for name, head in self.heads.items()})
         self.criterion = GenericLoss(self.heads, weighting=weights, normalize=normalize)
-        self.metrics = nn.ModuleDict({"val": metrics(self.classes), "test": metrics(self.classes)})
+        self.metrics = nn.ModuleDict({stage: self._make_metric(metrics) for stage in ("val", "test")})
         self.anomalies = Anomalies(on_anomaly)
         self.loss_stats: Tensors = {}
         self._logged = LoggedSteps()
@@ -154,7 +158,7 @@ class CenterNet(LightningModule):
 
     def on_train_start(self) -> None:
         """Take the weights of the epoch; that of a resumed run is not announced again."""
-        self.on_train_epoch_start()
+        self.criterion.weighting.start_epoch(self.current_epoch)  # type: ignore[operator]  # a module's method
 
     def on_train_epoch_start(self) -> None:
         """Take the weights of the epoch."""
@@ -262,14 +266,20 @@ class CenterNet(LightningModule):
     def _plain_arguments(self, backbone: nn.Module | Mapping[str, Any]) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in ("classes", "category_ids", "input_size", "mean", "std")}
         spec = dict(backbone) if isinstance(backbone, Mapping) else None
-        return {"backbone": spec, "heads": head_specs(self.heads), **lists, "max_detections": self.max_detections}
+        joints = {"skeleton": self.skeleton.plain()} if self.skeleton else {}
+        plain = {"backbone": spec, "heads": head_specs(self.heads), **lists, **joints}
+        return plain | {"max_detections": self.max_detections}
+
+    def _make_metric(self, make: MetricFactory) -> Metric:
+        poses = any("keypoints" in head.provides for head in self.heads.values())
+        return make(self.classes, sigmas=self.skeleton.known_sigmas) if self.skeleton and poses else make(self.classes)
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
         stacks = self(batch["image"])
         _, loss_stats = self.criterion(stacks, batch)
-        for name, value in loss_stats.items():
-            size = len(batch["image"])
-            self.log(f"{stage}/{name}", value.detach(), prog_bar=name == "tot", batch_size=size, sync_dist=True)
+        for name in (name for name in loss_stats if name in ("tot", *self.heads)):
+            value, size = loss_stats[name].detach(), len(batch["image"])
+            self.log(f"{stage}/{name}", value, prog_bar=name == "tot", batch_size=size, sync_dist=True)
         detections = decode(stacks[-1], self.heads, self.max_detections) if "hm" in self.heads else {}
         if "ground_truth" in batch and "boxes" in detections:
             self.metrics[stage].update(per_image(detections, batch, self.stride), ground_truth(batch))  # type: ignore[operator]
@@ -283,13 +293,3 @@ class CenterNet(LightningModule):
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name != "map"})
             self.log_dict({f"{stage}/{name}": score for name, score in scores.items() if name == "map"}, prog_bar=True)
             metric.reset()
-
-
-def _classes(
-    names: Sequence[str] | None, ids: Sequence[int] | None, heads: Mapping[str, Head]
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    names = tuple(names or map(str, range(heads["hm"].channels if "hm" in heads else 0)))
-    ids = tuple(ids or range(1, len(names) + 1))
-    if len(ids) != len(names):
-        raise UserError(f"there are {len(ids)} category_ids for {len(names)} classes")
-    return names, ids

@@ -66,6 +66,10 @@ class Skeleton:
         if self.sigmas is not None and (len(self.sigmas) != len(self.names) or min(self.sigmas) <= 0):
             raise UserError(f"keypoints.sigmas={self.sigmas}: must be {len(self.names)} positive numbers, one a joint")
 
+    def __len__(self) -> int:
+        """Count the joints."""
+        return len(self.names)
+
     @cached_property
     def flip(self) -> list[int]:
         """Of each joint the one that is in its place in a mirror."""

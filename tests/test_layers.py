@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "results_kitti": set(),
     "draw": set(),
     "skeleton": set(),
-    "categories": set(),
+    "categories": {"heads"},
     "data": {"geometry", "skeleton"},
     "module": {*CORE, *TRAINING, "checkpoints", "evaluation", "metrics", "skeleton", "categories"},
     "callbacks": {"draw"},

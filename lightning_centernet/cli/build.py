@@ -69,6 +69,8 @@ def build_model(config: DictConfig, data: DetectionData) -> CenterNet:
     kind = model_class(config)
     options: Any = OmegaConf.to_container(config.model, resolve=True)
     del options["_target_"]
+    if data.skeleton:
+        options["skeleton"] = data.skeleton.plain()
     return kind(
         **network_parts(config, "backbone", "heads", "weighting"),
         **training_parts(config),

@@ -71,6 +71,7 @@ def standard_heads(
     focal: Focal = "sparse",
     clamp: bool = False,
     classes: int | None = None,
+    joints: int | None = None,
 ) -> Heads:
     """Build the heads of a task.
 
@@ -84,6 +85,7 @@ def standard_heads(
         focal: of `hm` and `hm_hp`, see `Heatmap`.
         clamp: of `hm` and `hm_hp`, see `Heatmap`.
         classes: number of classes, the channels of `hm` where these are None.
+        joints: number of joints, from which the channels of `hps` and `hm_hp` follow where these are None.
 
     Returns:
         The heads, those of the family first, in the order in which their losses are reported.
@@ -97,13 +99,14 @@ def standard_heads(
         0.05
     """
     _check_names(channels, weights or {})
+    usual = {"hm": classes, "hps": joints and 2 * joints, "hm_hp": joints}
     shared = {"rotation_average": rotation_average, "focal": focal, "clamp": clamp}
     names = [name for name in STANDARD if name in channels] + [name for name in channels if name not in STANDARD]
     heads = {}
     for name in names:
         spec = channels[name]
         options = dict(spec) if isinstance(spec, Mapping) else {"channels": spec}
-        heads[name] = spec if isinstance(spec, Head) else _build(name, options, shared, classes)
+        heads[name] = spec if isinstance(spec, Head) else _build(name, options, shared, usual)
         if weights and name in weights:
             heads[name] = replace(heads[name], weight=weights[name])
     _check(heads, classes)
@@ -131,7 +134,7 @@ def _check_names(channels: Mapping[str, HeadSpec], weights: Mapping[str, float])
             raise UserError(f"a weight is given for head `{name}`, which is not among {', '.join(channels)}: remove it")
 
 
-def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classes: int | None) -> Head:
+def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], data: Mapping[str, int | None]) -> Head:
     standard = STANDARD.get(name)
     if standard is None:
         if options.pop("kind", None) != "regression":
@@ -150,17 +153,17 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], classe
         options = {"focal": shared["focal"], "clamp": shared["clamp"]} | options
     if standard.head is Edges:
         options.setdefault("amodal", name == "ltrb_amodal")
-    options["channels"] = _channels(name, standard, options, classes)
+    options["channels"] = _channels(name, standard, options, data)
     return standard.head(name=name, **options)
 
 
-def _channels(name: str, standard: Standard, options: Mapping[str, Any], classes: int | None) -> Any:
+def _channels(name: str, standard: Standard, options: Mapping[str, Any], data: Mapping[str, int | None]) -> Any:
     given = options.get("channels")
     loss = options.get("loss")
     named = str(loss.get("name") if isinstance(loss, Mapping) else loss)
-    usual = classes if name == "hm" else standard.by_loss.get(named, standard.channels)
+    usual = data[name] if name in data else standard.by_loss.get(named, standard.channels)
     if name == "wh" and options.get("class_specific"):
-        usual = None if classes is None else 2 * classes
+        usual = data["hm"] and 2 * data["hm"]
     if given is None and usual is None:
         raise UserError(f"head `{name}` needs its number of channels: set heads.{name}.channels")
     if None not in (given, standard.channels) and standard.fixed and given != usual:

@@ -109,6 +109,15 @@ class PoseMetrics(DetectionMetrics):
         return [float(value) for value in evaluation.stats[:6]]
 
 
+def coco_metrics(
+    classes: Sequence[str],
+    sigmas: Sequence[float] | None = None,
+    backend: Literal["faster_coco_eval", "pycocotools"] = "faster_coco_eval",
+) -> DetectionMetrics:
+    """Make the metric of a task: of boxes, and where there are sigmas of poses."""
+    return DetectionMetrics(classes, backend) if sigmas is None else PoseMetrics(classes, sigmas, backend)
+
+
 def _true_objects(states: States, classes: int) -> Iterator[dict[str, Any]]:
     """List the annotated objects, whose boxes are held as x, y, width, height; regions of all classes once for each."""
     names = ("groundtruth_box", "groundtruth_labels", "groundtruth_crowds", "groundtruth_area", "true_keypoints")
