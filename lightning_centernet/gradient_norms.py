@@ -27,6 +27,7 @@ class GradientNorms(Callback):
         self._handles: list[RemovableHandle] = []
         self._squares: dict[str, list[Tensor]] = {}
         self._logged = LoggedSteps()
+        self._wanted = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look at the gradients from now on."""
@@ -49,8 +50,8 @@ class GradientNorms(Callback):
         self._release()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Forget the last batch."""
-        self._squares = {}
+        """Forget the last batch, and look at this one if it is logged."""
+        self._squares, self._wanted = {}, self._logged.coming(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Log the norms."""
@@ -80,4 +81,5 @@ class GradientNorms(Callback):
                 output.register_hook(partial(self._keep, name))  # type: ignore[no-untyped-call]
 
     def _keep(self, name: str, gradient: Tensor) -> None:
-        self._squares.setdefault(name, []).append(gradient.detach().float().square().sum())
+        if self._wanted:
+            self._squares.setdefault(name, []).append(gradient.detach().float().square().sum())

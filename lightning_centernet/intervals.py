@@ -17,7 +17,15 @@ class LoggedSteps:
 
     def due(self, trainer: Trainer) -> bool:
         """Tell at the end of a batch if this is one."""
+        due = self._passed(trainer, trainer.global_step)
+        self._last = trainer.global_step
+        return due
+
+    def coming(self, trainer: Trainer) -> bool:
+        """Tell before a backward pass if the step of this batch is one."""
+        return self._passed(trainer, trainer.global_step + 1)
+
+    def _passed(self, trainer: Trainer, step: int) -> bool:
         # mypy: Lightning sets this attribute from another class.
-        step, interval = trainer.global_step, trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
-        before, self._last = self._last, step
-        return step // interval != before // interval or trainer.is_last_batch
+        interval = trainer.log_every_n_steps or math.inf  # type: ignore[attr-defined]
+        return step // interval != self._last // interval or trainer.is_last_batch

@@ -58,6 +58,22 @@ def test_weights_count():
     assert twice == pytest.approx(once | {"wh": 2 * once["wh"]}, rel=1e-4)
 
 
+@pytest.mark.parametrize(("options", "batches"), [({}, [3, 7, 9]), ({"accumulate_grad_batches": 2}, [6, 7, 9])])
+def test_computed_where_logged(options, batches, monkeypatch):
+    """Where a logged step accumulates batches, in all of them."""
+    seen, keep = [], GradientNorms._keep
+    model = tiny_model()
+
+    def counting(callback, name, gradient):
+        keep(callback, name, gradient)
+        if callback._squares and model.trainer.fit_loop.batch_idx not in seen:
+            seen.append(model.trainer.fit_loop.batch_idx)
+
+    monkeypatch.setattr(GradientNorms, "_keep", counting)
+    assert set(logged_norms(model, batches=10, log_every_n_steps=4, **options)) == set(DETECTION)
+    assert seen == batches
+
+
 def test_scale_of_half_precision_is_taken_out():
     plain = logged_norms(tiny_model(optimizer=partial(SGD, lr=0.0)))
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**9))
