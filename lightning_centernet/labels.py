@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
+
 from lightning_centernet.errors import UserError
 from lightning_centernet.generic_loss import is_labelled
 from lightning_centernet.heads import Head
@@ -20,20 +22,27 @@ class LabelledHeads:
     def __init__(self, heads: Mapping[str, Head]) -> None:
         self.heads = heads
         self.seen: set[str] = set()
+        self.batches = 0
 
     def look(self, batch: Batch) -> None:
         """Take note of a batch."""
+        self.batches += 1
         self.seen |= {name for name, head in self.heads.items() if name not in self.seen and is_labelled(head, batch)}
 
     def require_all(self, trainer: Trainer) -> None:
         """Make sure, at the end of an epoch, that all heads have learned.
 
         Raises:
-            UserError: none of its batches had targets for one of them.
+            UserError: none of its batches, on any process, had targets for one of them.
         """
-        never = [head for name, head in self.heads.items() if name not in self.seen]
-        whole = trainer.is_last_batch and not trainer.fast_dev_run  # type: ignore[attr-defined]  # set by another class
-        if whole and trainer.strategy.reduce_boolean_decision(bool(never), all=True):
+        # Of an epoch that a checkpoint cut in two, this run has seen the second part only.
+        whole = trainer.is_last_batch and self.batches > trainer.fit_loop.batch_idx
+        if not whole or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by another class
+            return
+        seen = torch.tensor([float(name in self.seen) for name in self.heads], device=trainer.strategy.root_device)
+        seen = trainer.strategy.reduce(seen, reduce_op="sum")
+        never = [head for head, count in zip(self.heads.values(), seen.tolist(), strict=True) if not count]
+        if never:
             named = " and ".join(f"head `{head.name}` (`{'` or `'.join(head.target_keys)}`)" for head in never)
             raise UserError(f"no batch of the epoch had targets for {named}: add them, or remove the head")
 

@@ -45,6 +45,20 @@ def joined(batches):
     return tensors | {"file": [file for batch in batches for file in batch["file"]]}
 
 
+class Unequal(LightningDataModule):
+    """The first process has `wh` in no batch, the second has `reg` in none, and neither has the `lacking` heads."""
+
+    def __init__(self, lacking=()):
+        super().__init__()
+        self.lacking = lacking
+
+    def train_dataloader(self):
+        lacking = {*self.lacking, ("wh", "reg")[self.trainer.global_rank]}
+        return DataLoader(
+            [{name: v for name, v in fake_batch(DETECTION).items() if name not in lacking}], batch_size=None
+        )
+
+
 class Shares(LightningDataModule):
     """Each rank's batches; a single process gets those of `ranks` ranks, in one batch each step."""
 
@@ -83,7 +97,7 @@ def train(ranks, optimizer="sgd", data=None, trainer=None, sharded=False, **opti
     strategy = ModelParallelStrategy(devices, 1) if sharded else "ddp" if devices > 1 else "auto"
     run = quiet_trainer(strategy=strategy, devices=devices, use_distributed_sampler=False, **trainer or {})
     try:
-        run.fit(model, Shares(ranks, **data or {}))
+        run.fit(model, data if isinstance(data, LightningDataModule) else Shares(ranks, **data or {}))
     except UserError as error:
         return {"error": str(error)}
     values = {name: value.item() for name, value in run.callback_metrics.items()}
@@ -105,6 +119,8 @@ SCENARIOS = {
 } | {
     "per process": (2, partial(train, 2)),
     "sharded": (2, partial(train, 2, normalize="global", weighting="kendall", sharded=True)),
+    "each lacks another head": (2, partial(train, 2, data=Unequal())),
+    "both lack a head": (2, partial(train, 2, data=Unequal(["wh"]))),
     "bad on rank 1": (2, partial(train, 2, data={"bad": [(1, 1)]})),
     **{
         f"{kind} {what}": (2, partial(train, 2, kind, on_anomaly="skip", data=data))

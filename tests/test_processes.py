@@ -53,6 +53,13 @@ def test_one_bad_process_stops_all(results):
         assert "images: file step 1 rank 1 a.jpg, step 1 rank 1 b.jpg" in said
 
 
+def test_a_head_is_missing_where_no_process_learns_it(results):
+    for rank in (0, 1):
+        assert "error" not in results[f"each lacks another head, rank {rank}"]
+        said = results[f"both lack a head, rank {rank}"]["error"]
+        assert said == "no batch of the epoch had targets for head `wh` (`wh`): add them, or remove the head"
+
+
 @pytest.mark.parametrize("kind", ["fused", "plain"])
 def test_one_bad_process_makes_all_skip(kind, results):
     for rank in (0, 1):
