@@ -16,6 +16,8 @@ from lightning_centernet.heads import Head, standard_heads
 FACTORIES = ("optimizer", "scheduler", "metrics")  # arguments that are functions; a checkpoint never holds them
 SCHEDULE_LENGTHS = ("total_steps", "_schedule_phases", "T_max")  # of OneCycleLR and CosineAnnealingLR
 
+KEYS = {"head_width": ", model.head_width={}", "weighting": ", weighting={}"}  # how the command line takes them
+
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
     """Read a checkpoint, on the CPU, without running any code from it.
@@ -74,8 +76,8 @@ def refuse_another_model(stored: Mapping[str, Any], own: Mapping[str, Any], head
     ):
         if theirs and ours and theirs != ours:
             raise UserError(
-                f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's, or "
-                f"start from its weights alone (init_from=...)"
+                f"the checkpoint has the {name} {theirs}, but the model has {ours}: take the checkpoint's"
+                f"{KEYS.get(name, '').format(theirs)}, or start from its weights alone (init_from=...)"
             )
 
 

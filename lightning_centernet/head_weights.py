@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import pairwise
+from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.types import Tensors
 
 Weighting: TypeAlias = Callable[[Mapping[str, float]], nn.Module]
@@ -65,16 +65,20 @@ class UncertaintyWeights(FixedWeights):
     Args:
         weights: of the heads, w above.
         form: which of the two.
-        classifying: the heads that classify.
+        classifying: the heads that classify; those of `CLASSIFYING` unless given.
+
+    Raises:
+        UserError: there is no such head.
     """
 
     def __init__(
         self,
         weights: Mapping[str, float],
         form: Literal["kendall", "fairmot"] = "kendall",
-        classifying: Iterable[str] = CLASSIFYING,
+        classifying: Iterable[str] | None = None,
     ) -> None:
-        whole = set(classifying) if form == "kendall" else set()
+        _require_heads("weighting.classifying", classifying or (), weights)
+        whole = set(CLASSIFYING if classifying is None else classifying) if form == "kendall" else set()
         super().__init__({name: weight if name in whole else weight / 2 for name, weight in weights.items()})
         self.log_variances = nn.Parameter(torch.zeros(len(weights)))
 
@@ -113,13 +117,12 @@ class ScheduledWeights(FixedWeights):
         interpolation: Literal["step", "linear"] = "step",
     ) -> None:
         super().__init__(weights)
-        if not epochs:
-            raise UserError("weighting.epochs: names no head: +weighting.epochs.dep_sec={0: 0.0, 5: 1.0}, for example")
+        if not epochs or not isinstance(epochs, Mapping):
+            example = f"'+weighting.epochs.{self.names[-1]}={{0: 0.0, 5: 1.0}}'"
+            raise UserError(f"weighting.epochs={epochs}: names no head; for example, add {example}")
         if interpolation not in ("step", "linear"):
             raise UserError(f"weighting.interpolation={interpolation}: must be step or linear")
-        for name in epochs:
-            if name not in weights:
-                raise UserError(f"weighting.epochs.{name}: there is no such head, only {', '.join(weights)}")
+        _require_heads("weighting.epochs", epochs, weights)
         self.usual = dict(weights)
         self.interpolation = interpolation
         self.epochs = {name: _in_order(name, schedule) for name, schedule in epochs.items()}
@@ -165,13 +168,12 @@ def make_weighting(spec: WeightingSpec, weights: Mapping[str, float]) -> nn.Modu
     options = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("name", None)
     if name not in WEIGHTINGS:
-        near = get_close_matches(str(name), WEIGHTINGS, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise UserError(f"weighting={name}: must be one of {', '.join(WEIGHTINGS)}{hint}")
+        raise UserError(f"weighting={name}: must be one of {', '.join(WEIGHTINGS)}{did_you_mean(name, WEIGHTINGS)}")
     kind, allowed = WEIGHTINGS[name]
     for option in options:
         if option not in allowed:
-            raise UserError(f"weighting={name} has no option `{option}`: it takes {', '.join(allowed) or 'none'}")
+            takes = f"{', '.join(allowed) or 'none'}{did_you_mean(option, allowed)}"
+            raise UserError(f"weighting={name} has no option `{option}`: it takes {takes}")
     if kind is UncertaintyWeights:
         options["form"] = name
     return kind(weights, **options)
@@ -188,11 +190,22 @@ def plain_weighting(spec: WeightingSpec) -> dict[str, Any] | None:
     return dict(spec) | ({"epochs": epochs} if epochs else {})
 
 
+def _require_heads(key: str, named: Iterable[str], heads: Mapping[str, float]) -> None:
+    for name in named:
+        if name not in heads:
+            known = f"{', '.join(heads)}{did_you_mean(name, heads)}"
+            raise UserError(f"{key}: there is no head `{name}`, only {known}")
+
+
 def _in_order(name: str, schedule: Schedule) -> dict[int, float]:
     try:
-        weights = {int(epoch): float(weight) for epoch, weight in schedule.items()}
+        weights = {float(epoch): float(weight) for epoch, weight in schedule.items()}
     except (AttributeError, TypeError, ValueError):
         weights = {}
-    if not weights or min(weights) < 0:
-        raise UserError(f"weighting.epochs.{name}={schedule}: must map epochs to weights, such as {{0: 0.0, 5: 1.0}}")
-    return dict(sorted(weights.items()))
+    whole = all(epoch.is_integer() and epoch >= 0 for epoch in weights)
+    if not weights or not whole or not all(isfinite(weight) and weight >= 0 for weight in weights.values()):
+        raise UserError(
+            f"weighting.epochs.{name}={schedule}: must map whole epochs to finite weights that are not negative, such "
+            f"as {{0: 0.0, 5: 1.0}}"
+        )
+    return {int(epoch): weights[epoch] for epoch in sorted(weights)}

@@ -19,6 +19,10 @@ from lightning_centernet.head_weights import (
 
 WEIGHTS = {"hm": 1.0, "wh": 0.1, "reg": 0.75}
 ALL = (True, True, True)
+NAN, INF = float("nan"), float("inf")
+BAD_SCHEDULES = [
+    {}, {"soon": 1}, {-1: 1}, {0.5: 1}, {"0.5": 1}, {NAN: 1}, {INF: 1}, {0: NAN}, {0: INF}, {0: 1, 5: -0.1}, {0: None},
+]  # fmt: skip
 
 
 def losses(*values: float) -> torch.Tensor:
@@ -61,6 +65,11 @@ class TestUncertainty:
     def test_heads_that_classify_are_named(self):
         first, second = UncertaintyWeights({"mine": 1.0}, classifying=["mine"]), UncertaintyWeights({"mine": 1.0})
         assert first(losses(3.0), (True,)).item() == 2 * second(losses(3.0), (True,)).item()
+
+    def test_unknown_head_that_classifies(self):
+        message = "weighting.classifying: there is no head `hmm`, only hm, wh, reg. Did you mean `hm`?"
+        with pytest.raises(UserError, match=message):
+            make_weighting({"name": "kendall", "classifying": ["hmm"]}, WEIGHTS)
 
     def test_gradient(self):
         weighting = UncertaintyWeights(WEIGHTS).double()
@@ -133,18 +142,24 @@ class TestSchedule:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({}, "weighting.epochs: names no head"),
-            ({"epochs": {"dep": {0: 1}}}, "weighting.epochs.dep: there is no such head, only hm, wh, reg"),
-            ({"epochs": {"wh": 3}}, "weighting.epochs.wh=3: must map epochs to weights"),
-            ({"epochs": {"wh": {}}}, "must map epochs to weights"),
-            ({"epochs": {"wh": {"soon": 1}}}, "must map epochs to weights"),
-            ({"epochs": {"wh": {-1: 1}}}, "must map epochs to weights"),
+            ({}, "weighting.epochs=None: names no head; for example, add '.weighting.epochs.reg={0: 0.0, 5: 1.0}'"),
+            ({"epochs": 3}, "weighting.epochs=3: names no head"),
+            ({"epochs": {"rge": {0: 1}}}, "epochs: there is no head `rge`, only hm, wh, reg. Did you mean `reg`?"),
+            ({"epochs": {"wh": 3}}, "weighting.epochs.wh=3: must map whole epochs to finite weights that are not neg"),
+            *(
+                ({"epochs": {"wh": schedule}}, f"weighting.epochs.wh={schedule}: must map whole epochs to finite w")
+                for schedule in BAD_SCHEDULES
+            ),
             ({"epochs": {"wh": {0: 1}}, "interpolation": "cosine"}, "interpolation=cosine: must be step or linear"),
         ],
     )
     def test_refusals(self, options, message):
         with pytest.raises(UserError, match=message):
             ScheduledWeights(WEIGHTS, **options)
+
+    @pytest.mark.parametrize("epoch", [4, 4.0, "4"])
+    def test_whole_epochs(self, epoch):
+        assert ScheduledWeights(WEIGHTS, {"hm": {0: 0, epoch: 1}}).epochs == {"hm": {0: 0, 4: 1}}
 
 
 class TestByName:
@@ -171,8 +186,9 @@ class TestByName:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ("kendal", "weighting=kendal: must be one of fixed, kendall, fairmot, scheduled, did you mean kendall?"),
-            ({"name": "fixed", "epochs": {}}, "weighting=fixed has no option `epochs`: it takes none"),
+            ("kendal", "weighting=kendal: must be one of fixed, kendall, fairmot, scheduled. Did you mean `kendall`?"),
+            ({"name": "fixed", "epochs": {}}, "weighting=fixed has no option `epochs`: it takes none$"),
+            ({"name": "scheduled", "epoch": {}}, "it takes epochs, interpolation. Did you mean `epochs`?"),
             ({}, "weighting=None: must be one of"),
         ],
     )

@@ -52,6 +52,7 @@ class TestLearned:
                    for p in g["params"])  # fmt: skip
         names = {f"log_variance/{name}" for name in DETECTION}
         assert logged(trainer, "train") == {"tot", *DETECTION} | names
+        assert logged(trainer, "val") == {"tot", *DETECTION}
         # logged after the step before the last one
         assert all(trainer.callback_metrics[f"train/{name}"] != 0 for name in names)
 
@@ -83,7 +84,9 @@ class TestLearned:
     def test_another_weighting_is_refused(self, first, second, tmp_path):
         _, trainer = train(first)
         trainer.save_checkpoint(tmp_path / "model.ckpt")
-        with pytest.raises(UserError, match=f"the checkpoint has the weighting {first}, but the model has {second}"):
+        message = f"the checkpoint has the weighting {first}, but the model has {second}: take the checkpoint's, "
+        message += f"weighting={first}, or start"
+        with pytest.raises(UserError, match=message):
             train(second, epochs=2, resumed=tmp_path / "model.ckpt")
 
     def test_absent_head_does_not_move(self):
@@ -115,6 +118,18 @@ class TestScheduled:
         steps = Epochs(save_top_k=0)
         train(SCHEDULE, epochs=4, callbacks=[steps], enable_checkpointing=True)
         assert steps.weights == [weight for weight in self.EXPECTED for _ in range(2)]
+
+    def test_hook_of_a_users_own_runs_once_an_epoch(self):
+        class Counting(CenterNet):
+            epochs = ()
+
+            def on_train_epoch_start(self):
+                super().on_train_epoch_start()
+                self.epochs += (self.current_epoch,)
+
+        model = tiny_model(kind=Counting)
+        quiet_trainer(max_epochs=2).fit(model, FakeData(DETECTION, batches=1))
+        assert model.epochs == (0, 1)
 
     @pytest.mark.parametrize("steps", [2, 3])
     def test_resumed_run_has_the_weight_of_its_epoch(self, steps, tmp_path):

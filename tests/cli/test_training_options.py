@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
+from lightning_centernet import UserError
+from lightning_centernet.head_weights import ScheduledWeights
 from tests.cli.conftest import FEW, TINY, Run
-from tests.cli.test_conf import composed
+from tests.cli.test_conf import CONF, composed
 
 WORDS = [*TINY, *FEW, "callbacks=[checkpoints,gradient_norms,progress]", "logger=csv"]
 
@@ -33,7 +36,7 @@ def test_learned_weights_from_training_to_validation(run: Run, capsys: pytest.Ca
     assert weights["criterion.weighting.log_variances"].all()
     assert "epoch 1 of 1  train/tot " in capsys.readouterr().out
     assert run("fit", *WORDS, "trainer.max_epochs=2", "output_dir=c", "ckpt_path=a/checkpoints/last.ckpt") == 1
-    assert "the checkpoint has the weighting kendall, but the model has fixed" in capsys.readouterr().err
+    assert "the model has fixed: take the checkpoint's, weighting=kendall, or" in capsys.readouterr().err
 
 
 def test_schedule(run: Run) -> None:
@@ -49,15 +52,24 @@ def test_schedule(run: Run) -> None:
     ("words", "code", "answer"),
     [
         (["weighting=kendal"], 2, "weighting=kendal: must be one of fairmot, fixed, kendall, scheduled. Did you mean"),
-        (["weighting=scheduled"], 1, "weighting.epochs: names no head"),
-        (["weighting=scheduled", "+weighting.epochs.dep={0: 1}"], 1, "there is no such head, only hm, wh, reg"),
-        (["model.on_anomaly=stop"], 1, "on_anomaly=stop: must be one of raise, skip"),
+        (["weighting=scheduled"], 1, "weighting.epochs=None: names no head"),
+        (["weighting=scheduled", "+weighting.epochs.dep={0: 1}"], 1, "there is no head `dep`, only hm, wh, reg"),
+        (["model.on_anomaly=skp"], 1, "model.on_anomaly=skp: must be one of raise, skip. Did you mean `skip`?"),
         (["model.normalize=all"], 1, "model.normalize=all: must be one of process, global"),
     ],
 )
 def test_refusals(run: Run, capsys: pytest.CaptureFixture, words: list[str], code: int, answer: str) -> None:
     assert run("fit", *WORDS, *words) == code
     assert answer in capsys.readouterr().err
+
+
+def test_advice_on_schedules_can_be_pasted() -> None:
+    with pytest.raises(UserError, match="names no head") as refusal:
+        ScheduledWeights({"hm": 1.0, "wh": 0.1})
+    config = (CONF / "weighting/scheduled.yaml").read_text()
+    for text in (config.partition("epochs: null # ")[2].splitlines()[0], str(refusal.value)):
+        (word,) = (word for word in shlex.split(text) if word.startswith("+"))
+        assert composed("weighting=scheduled", word).weighting.epochs == {"wh": {0: 0.0, 5: 1.0}}
 
 
 @pytest.mark.parametrize(
