@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
@@ -80,18 +80,26 @@ def check_kinds(config: DictConfig, arguments: list[str]) -> None:
 
 def compose_choices(flags: Namespace) -> tuple[set[str], DictConfig]:
     """Return the names of the groups, and the config with the choices of groups alone."""
-    own = flags.config_dir and quoted(f"file://{Path(flags.config_dir).absolute()}")
-    search = [f"hydra.searchpath=[{own}]"] if own else []
-    running = GlobalHydra.instance().is_initialized()
-    with nullcontext() if running else initialize_config_module(CONF, version_base="1.3"):
+    search = _search_path(flags)
+    with _hydra():
         groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         choices = [override for override in flags.overrides if _key(override) in groups and "," not in override]
         return groups, compose(flags.config_name or "config", overrides=search + choices)
 
 
+def _search_path(flags: Namespace) -> list[str]:
+    own = flags.config_dir and quoted(f"file://{Path(flags.config_dir).absolute()}")
+    return [f"hydra.searchpath=[{own}]"] if own else []
+
+
+def _hydra() -> AbstractContextManager[object]:
+    running = GlobalHydra.instance().is_initialized()
+    return nullcontext() if running else initialize_config_module(CONF, version_base="1.3")
+
+
 def _explain_usage(error: Exception, arguments: list[str]) -> str | None:
     if isinstance(error, MissingConfigException):
-        return _explain_choice(error)
+        return _explain_choice(error, arguments)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: {error}{_quoting(error.override)}"
     if isinstance(error, ConfigCompositionException):
@@ -104,11 +112,19 @@ def _quoting(override: str) -> str:
     return f"\nIf the value is meant as it stands, quote it: {shlex.quote(f'{key}={quoted(value)}')}" if equals else ""
 
 
-def _explain_choice(error: MissingConfigException) -> str:
+def _explain_choice(error: MissingConfigException, arguments: list[str]) -> str:
     group, _, wanted = (error.missing_cfg_file or "").rpartition("/")
-    if not error.options:
+    options = error.options or (_options(group, arguments) if group else [])
+    if not options:
         return str(error)
-    return f"{group}={wanted}: must be one of {', '.join(error.options)}.{_question(nearest(wanted, error.options))}"
+    return f"{group}={wanted}: must be one of {', '.join(options)}.{_question(nearest(wanted, options))}"
+
+
+def _options(group: str, arguments: list[str]) -> list[str]:
+    """List the choices of a group, which Hydra does not where several are made: `callbacks=[default,ema]`."""
+    search = _search_path(get_args_parser().parse_args(arguments))
+    with _hydra():
+        return GlobalHydra.instance().config_loader().get_group_options(group, overrides=search)
 
 
 def _explain_override(error: ConfigCompositionException, arguments: list[str]) -> str:
