@@ -94,7 +94,7 @@ def test_an_empty_world_is_painted():
     objects = annotate(make_world(), rendering)
     assert rendering.image.std() > 5
     assert {name: values.shape for name, values in objects.items()} == {
-        "boxes": (0, 4), "labels": (0,), "ignore": (0,), "area": (0,),
+        "boxes": (0, 4), "labels": (0,), "ignore": (0,), "area": (0,), "keypoints": (0, 17, 3),
     }  # fmt: skip
 
 
@@ -257,3 +257,54 @@ def test_an_index_outside_ends_the_sequence():
     assert len(list(Street(3, image_size=(16, 24)))) == 3
     with pytest.raises(IndexError):
         Street(3)[3]
+
+
+def joints_in(world: World, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return annotate(world, render(world, size))["keypoints"]
+
+
+@pytest.mark.parametrize("kind", ["pedestrian", "cyclist"])
+def test_joints_are_where_people_are_painted(kind):
+    actor = make_actor(kind, 0.5, 6.0)
+    world = make_world(actor)
+    objects = annotate(world, render(world, (192, 320)))
+    (joints,), (box,) = objects["keypoints"], objects["boxes"]
+    assert joints.shape == (17, 3)
+    assert (joints[:, :2] >= box[:2]).all()
+    assert (joints[:, :2] <= box[2:]).all()
+    assert (joints[:, 2] == 2).sum() >= 15  # thin wrists may be painted beside their joint
+    expected = project(keypoints(actor), world.camera.projection((192, 320)))
+    np.testing.assert_allclose(joints[:, :2], expected, rtol=1e-5)
+    names = list(JOINTS)
+    assert joints[names.index("nose"), 1] < joints[names.index("left_hip"), 1] < joints[names.index("left_ankle"), 1]
+
+
+def test_vehicles_have_no_joints():
+    (joints,) = joints_in(make_world(make_actor("saloon", 0.0, 9.0)))
+    assert np.isnan(joints[:, :2]).all()
+    assert (joints[:, 2] == 0).all()
+
+
+def test_hidden_joints():
+    """A pedestrian behind a bus."""
+    world = make_world(make_actor("pedestrian", 0.0, 14.0), make_actor("bus", 0.0, 9.0, 0.0))
+    joints = joints_in(world)[0]
+    assert (joints[:, 2] == 1).all()
+    assert np.isfinite(joints).all()
+
+
+def test_joints_outside_the_picture():
+    """A pedestrian cut in two by the picture's edge, and one that is nearly behind the camera."""
+    for actor in (make_actor("pedestrian", 1.28 * 160 / 288 * 3, 3.0, 1.57), make_actor("pedestrian", 0.1, 0.6)):
+        for joints in joints_in(make_world(actor)):
+            outside = joints[:, 2] == 0
+            assert outside.any()
+            assert np.isnan(joints[outside, :2]).all()
+            assert (joints[~outside, :2] < (160, 96)).all()
+
+
+def test_skeleton():
+    street = Street(1)
+    assert street[0].skeleton is street.skeleton
+    assert street.skeleton.names == JOINTS
+    assert len(street.skeleton.known_sigmas) == 17

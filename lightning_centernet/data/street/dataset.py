@@ -7,16 +7,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Objects, Sample
+from lightning_centernet.data.street.camera import NEAR, project
 from lightning_centernet.data.street.layout import build_world
 from lightning_centernet.data.street.painting import Rendering, render
-from lightning_centernet.data.street.world import CLASSES, World
+from lightning_centernet.data.street.people import JOINTS, LIMBS, keypoints
+from lightning_centernet.data.street.world import CLASSES, Actor, World
 from lightning_centernet.errors import UserError
+from lightning_centernet.skeleton import Skeleton
 
 _LEAST_HEIGHT = 10.0  # pixels: a smaller object is not asked for
 _LEAST_VISIBLE = 0.5  # nor one of which less can be seen
+_SKELETON = Skeleton(JOINTS, LIMBS)
 _KEPT = 2000  # samples in memory: from the second epoch on, drawing takes no time from the training
 
 
@@ -34,6 +39,7 @@ class Street:
 
     classes: tuple[str, ...] = CLASSES
     category_ids: tuple[int, ...] = (1, 2, 3)
+    skeleton: Skeleton = _SKELETON
 
     def __init__(self, size: int, *, seed: int = 0, image_size: Sequence[int] = (256, 448)) -> None:
         if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8:
@@ -60,7 +66,8 @@ class Street:
             return self._kept[index]
         world = self.world(index)
         rendering = render(world, self.image_size)
-        sample = Sample(rendering.image, annotate(world, rendering), index, f"street_{self.seed}_{index:06d}.png")
+        file = f"street_{self.seed}_{index:06d}.png"
+        sample = Sample(rendering.image, annotate(world, rendering), index, file, self.skeleton)
         if len(self._kept) < _KEPT:
             self._kept[index] = sample
         return sample
@@ -70,7 +77,8 @@ def annotate(world: World, rendering: Rendering) -> Objects:
     """Return the annotations of a rendered world: boxes cut off at the picture's edge, as in COCO.
 
     What hides an object does not shrink its box. Objects that are tiny, mostly hidden or mostly outside are ignored,
-    and those entirely outside left out.
+    and those entirely outside left out. Pedestrians and cyclists have joints: visible, or hidden by something else, or
+    none where they lie outside.
     """
     height, width = rendering.image.shape[:2]
     boxes = np.clip(rendering.boxes, 0, np.array([width, height, width, height], np.float32))
@@ -78,8 +86,24 @@ def annotate(world: World, rendering: Rendering) -> Objects:
     inside = (sides > 0).all(1)
     labels = np.array([CLASSES.index(actor.category) for actor in world.actors], np.int64)
     ignore = (rendering.visible < _LEAST_VISIBLE) | (sides[:, 1] < _LEAST_HEIGHT)
+    joints = [_joints(actor, number, world, rendering) for number, actor in enumerate(world.actors)]
     objects = {"boxes": boxes, "labels": labels, "ignore": ignore, "area": sides.prod(1)}
+    objects["keypoints"] = np.array(joints, np.float32).reshape(-1, len(JOINTS), 3)
     return {name: values[inside] for name, values in objects.items()}
+
+
+def _joints(actor: Actor, number: int, world: World, rendering: Rendering) -> NDArray[np.float64]:
+    """Return x, y and visibility (17, 3) of an actor's joints."""
+    joints = np.full((len(JOINTS), 3), (np.nan, np.nan, 0))
+    if actor.category == "vehicle":
+        return joints
+    points, size = keypoints(actor), rendering.image.shape[:2]
+    front = points[:, 2] > NEAR
+    pixels = project(np.where(front[:, None], points, 1.0), world.camera.projection(size))
+    inside = front & ((pixels >= 0) & (pixels < size[::-1])).all(1)
+    joints[inside, :2] = pixels[inside]
+    joints[inside, 2] = np.where(rendering.owner(pixels[inside]) == number + 1, 2, 1)
+    return joints
 
 
 def street_data(

@@ -28,12 +28,20 @@ class Rendering(NamedTuple):
     """A picture and where the world's actors are in it.
 
     `image` (H, W, 3) RGB; `boxes` (n, 4) xyxy, all that an actor covers, hidden and outside parts included, in
-    continuous pixels (zeros when it is behind the camera); `visible` (n,), the share of it that can be seen.
+    continuous pixels (zeros when it is behind the camera); `visible` (n,), the share of it that can be seen; `owners`,
+    at twice the picture's size, the actor's place in the world + 1 where it is seen.
     """
 
     image: Image
     boxes: NDArray[np.float32]
     visible: NDArray[np.float32]
+    owners: NDArray[np.uint8]
+
+    def owner(self, pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Tell whom each of the pixels (..., 2), which lie in the picture, shows."""
+        column, row = np.moveaxis((pixels * _OVERSAMPLING).astype(np.intp), -1, 0)
+        owners: NDArray[np.uint8] = self.owners[row, column]
+        return owners
 
 
 class _Layer(NamedTuple):
@@ -54,7 +62,7 @@ def render(world: World, size: tuple[int, int]) -> Rendering:
     canvas = _enlarge(paint_backdrop(world, shadows, size))
     owners = [index + 1 if index < len(world.actors) else 0 for index in order]
     boxes, visible = _paint(canvas, _layers(world, owners, parts, size), len(world.actors))
-    return Rendering(finish(_shrink(canvas), world.texture), boxes, visible)
+    return Rendering(finish(_shrink(canvas), world.texture), boxes, visible, canvas[..., 3])
 
 
 def _layers(world: World, owners: list[int], parts: list[Faces], size: tuple[int, int]) -> Iterator[_Layer]:
