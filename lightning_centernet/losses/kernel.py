@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of a millisecond
-UNDIVIDED = 2**20  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
+UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**17  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 
