@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_centernet import decode, encode, standard_heads
-from lightning_centernet.evaluation import per_image
+from lightning_centernet.data import kitti_data
+from lightning_centernet.evaluation import ground_truth, per_image
 from lightning_centernet.geometry.affine import compose, similarity, transform_boxes, transform_points
 from lightning_centernet.geometry.camera import (
     alpha_from_rotation,
@@ -17,7 +18,11 @@ from lightning_centernet.geometry.camera import (
     wrap_angle,
 )
 from lightning_centernet.lifting import lift
+from lightning_centernet.preparation import prepare
+from lightning_centernet.types import Grid
+from tests.fakes_kitti import write_kitti
 from tests.heads.test_box3d import DDD, GRID, learned
+from tests.tiny import quiet_trainer, tiny_model
 from tests.waiting import Recorder
 
 CAMERA = torch.tensor([[210.0, 0, 150, 12], [0, 210, 40, -0.4], [0, 0, 1, 0]])
@@ -112,4 +117,49 @@ def test_on_a_device_nothing_waits():
     detections = decode(learned(encode(annotations, heads, GRID), heads), heads, k=3)
     with Recorder() as recorder:
         lift(detections, batch["calibration"], batch["transform"])
-    assert not recorder.seen, recorder.callers[0][1]
+    assert not recorder.callers, recorder.callers[0][1]
+
+
+def test_real_frames(shared):
+    """What a perfect network says of KITTI's pictures is what their labels say."""
+    data = kitti_data(
+        shared / "data/kitti_object",
+        train_split=None,
+        val_split="all",
+        input_size=(96, 320),
+        batch_size=3,
+        num_workers=0,
+    )
+    (batch,) = data.val_dataloader()
+    heads = standard_heads(DDD)
+    prepared = prepare(batch, heads, 2, (0.5,) * 3, (0.2,) * 3)
+    grid = Grid(48, 160, 2)
+    detections = decode(learned(prepared, heads, grid), heads, k=2000)  # every cell of an ignored region is a peak
+    for found, meant in zip(per_image(detections, batch, grid.stride), ground_truth(batch), strict=True):
+        sure = found["scores"] > 0.99
+        for slot in (~meant["ignore"]).nonzero().flatten():
+            distance = (found["location"] - meant["location"][slot]).norm(dim=1)
+            best = distance.masked_fill(~sure, torch.inf).argmin()
+            assert distance[best] < 0.05  # the files have two decimals
+            assert found["labels"][best] == meant["labels"][slot]
+            assert wrap_angle(found["rotation_y"][best] - meant["rotation_y"][slot]).abs() < 0.02
+            torch.testing.assert_close(found["boxes"][best], meant["boxes"][slot], rtol=0, atol=0.1)
+
+
+def test_a_model_predicts_3d_boxes(tmp_path):
+    """Trained for a step and asked, with and without cameras."""
+    root = write_kitti(tmp_path / "kitti")
+    data = kitti_data(root, input_size=(64, 192), batch_size=2, num_workers=0, test_split="all")
+    model = tiny_model(DDD, classes=("Pedestrian", "Car", "Cyclist"), input_size=(64, 192))
+    trainer = quiet_trainer(max_steps=1, limit_val_batches=1, default_root_dir=tmp_path)
+    trainer.fit(model, data)
+    for name in ("dep", "dim", "rot", "amodel_offset"):
+        assert model.loss_stats[name] > 0
+    (pictures,) = trainer.predict(model, data.test_dataloader())
+    assert [picture["location"].shape for picture in pictures] == [(20, 3)] * 2
+    assert all(picture["rotation_y"].abs().max() <= 3.1416 for picture in pictures)
+    (batch,) = data.test_dataloader()
+    model.eval()
+    alone = model.predict_step({"image": batch["image"].float()}, 0)
+    assert "location" not in alone[0]
+    assert "depth" in alone[0]

@@ -37,7 +37,7 @@ def annotations_3d(seed=0, images=2, slots=5):
     }
 
 
-def learned(targets, heads):
+def learned(targets, heads, grid=GRID):
     """Make the outputs of a network that has learned the targets."""
     outputs = {"hm": targets["hm"].clamp(1e-4, 1 - 1e-4).logit()}
     residuals = targets["rotres"] if "rotres" in targets else torch.zeros(*targets["ind"].shape, 2)
@@ -46,9 +46,9 @@ def learned(targets, heads):
     depth = (1 / (targets["dep"].double() + 1) - 1e-6).logit().float()
     values = {"dep": depth, "rot": bins} | {name: targets[name] for name in ("wh", "reg", "dim", "amodel_offset")}
     for name in heads.keys() - {"hm"}:
-        cells = torch.zeros(len(targets["ind"]), GRID.height * GRID.width, heads[name].channels)
+        cells = torch.zeros(len(targets["ind"]), grid.height * grid.width, heads[name].channels)
         index = targets["ind"].unsqueeze(-1).expand(-1, -1, heads[name].channels)
-        outputs[name] = cells.scatter(1, index, values[name]).mT.unflatten(-1, (GRID.height, GRID.width))
+        outputs[name] = cells.scatter(1, index, values[name]).mT.unflatten(-1, grid[:2])
     return outputs
 
 
