@@ -14,6 +14,7 @@ from PIL import Image
 from tests.cli.conftest import FEW, TINY, Run
 from tests.cli.test_conf import CONF
 from tests.fakes import PICTURES, fake_pictures, write_coco, write_voc
+from tests.fakes_kitti import write_kitti
 
 
 def weights(file: Path) -> dict[str, torch.Tensor]:
@@ -192,13 +193,18 @@ def coco_words(folder: Path) -> list[str]:
     return [f"data.train_annotations={annotations}", f"data.train_images={images}"]
 
 
+def kitti_words(folder: Path) -> list[str]:
+    return [f"data.root={write_kitti(folder / 'kitti')}"]
+
+
 def street_words(folder: Path) -> list[str]:
     return ["data.train_size=2", "data.val_size=2"]
 
 
 def fake_data(recipe: str) -> Callable[[Path], list[str]]:
     text = (CONF / f"experiment/{recipe}.yaml").read_text()
-    return coco_words if "/data: coco" in text else voc_words if "/data: voc" in text else street_words
+    formats = {"/data: coco": coco_words, "/data: voc": voc_words, "/data: kitti": kitti_words}
+    return next((words for line, words in formats.items() if line in text), street_words)
 
 
 @pytest.mark.parametrize("recipe", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
