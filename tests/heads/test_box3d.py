@@ -164,7 +164,10 @@ def test_no_slots():
 def test_on_a_device_nothing_waits(monkeypatch):
     camera = torch.eye(3, 4).expand(2, 3, 4)
     annotations = annotations_3d() | {"scale": torch.tensor([0.5, 1.0]), "calibration": camera}
-    heads = standard_heads(DDD | {"dep": {"focal": 100.0, "rescaled": False}, "amodel_offset": {"origin": "box"}})
+    annotations["ignore"] = torch.tensor([[False, True, False, False, True]]).expand(2, -1)
+    annotations["labels"][:, 4] = -1
+    specs = {"hm": {"channels": 3, "ignored": "peak", "whole_cells": False}, "amodel_offset": {"origin": "box"}}
+    heads = standard_heads(DDD | specs | {"dep": {"focal": 100.0, "rescaled": False}})
     targets = encode(annotations, heads, GRID)
     outputs = learned(targets, heads)
     detections = decode(outputs, heads, k=5)
@@ -178,3 +181,19 @@ def test_on_a_device_nothing_waits(monkeypatch):
     for one, other in ((targets, same_targets), (detections, same_detections)):
         for name, values in one.items():
             torch.testing.assert_close(other[name], values)
+
+
+def test_ignored_peaks():
+    """Only the middle of an ignored box is spared, in the map of its class or, of none, in all maps."""
+    boxes = torch.tensor([[[20.0, 20, 60, 60], [100, 20, 140, 60], [200, 20, 240, 60]]])
+    annotations = {"boxes": boxes, "labels": torch.tensor([[0, 2, -1]]), "ignore": torch.ones(1, 3, dtype=torch.bool)}
+    heatmap = encode(annotations, {"hm": {"channels": 3, "ignored": "peak"}}, GRID)["hm"][0]
+    levels = heatmap[:, 10, [10, 30, 0]]  # the third box is outside
+    assert levels.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    annotations["boxes"][0, 2] -= 100 * torch.tensor([1.0, 0, 1, 0])
+    dense = encode(annotations, standard_heads({"hm": {"channels": 3, "ignored": "peak"}}, focal="dense"), GRID)["hm"][
+        0
+    ]
+    torch.testing.assert_close(dense.amax((1, 2)), torch.full((3,), 0.9999))
+    learned_at = encode(annotations | {"ignore": torch.zeros(1, 3, dtype=torch.bool)}, {"hm": 3}, GRID)["hm"][0]
+    torch.testing.assert_close(dense[0, :, :20], learned_at[0, :, :20].clamp(max=0.9999))
