@@ -7,10 +7,13 @@ import math
 import pytest
 import torch
 
-from lightning_centernet.data import read_kitti
+from lightning_centernet.data import kitti_data, read_kitti
 from lightning_centernet.errors import UserError
+from lightning_centernet.result_files import KittiResults
 from lightning_centernet.results_kitti import kitti_results, write_kitti_results
 from tests.fakes_kitti import write_kitti
+from tests.heads.test_box3d import DDD
+from tests.tiny import quiet_trainer, tiny_model
 
 CLASSES = ("Pedestrian", "Car", "Cyclist")
 
@@ -81,3 +84,19 @@ def test_mistakes(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write the results"):
         write_kitti_results(tmp_path / "file", [prediction()], CLASSES)
+
+
+def test_files_of_an_evaluation(tmp_path):
+    """They hold what the metrics get: one file a frame, named like the frame."""
+    data = kitti_data(
+        write_kitti(tmp_path / "kitti"), test_split="all", input_size=(64, 192), batch_size=1, num_workers=0
+    )
+    model = tiny_model(DDD, classes=CLASSES, input_size=(64, 192)).eval()
+    quiet_trainer(callbacks=[KittiResults(tmp_path / "results")]).test(model, data, verbose=False)
+    assert sorted(file.name for file in (tmp_path / "results").iterdir()) == ["000003.txt", "000007.txt"]
+    expected = quiet_trainer().predict(model, data.test_dataloader())
+    for (picture,) in expected:
+        assert (tmp_path / f"results/{picture['image_id']:06d}.txt").read_text() == kitti_results(picture, CLASSES)
+    for lines in (file.read_text().splitlines() for file in (tmp_path / "results").iterdir()):
+        assert len(lines) == 20
+        assert all(len(line.split()) == 16 for line in lines)
