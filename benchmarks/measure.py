@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
+import traceback
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +16,11 @@ from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique_consecutive", "_unique2"}
+SENDING = {"lift_fresh", "_pin_memory"}  # make a tensor on the host, for a device maybe
+READING = {  # make the host wait for a device
+    "_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "unique_consecutive", "unique_dim",
+    "equal", "is_nonzero", "allclose", "bincount", "repeat_interleave",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,25 @@ def peak_memory(rival: Rival) -> int:
 
 
 class Operators(TorchDispatchMode):
-    """Count what is dispatched while this mode is on: operators, those that are no views, and waits for the device."""
+    """Count what is dispatched while this mode is on.
+
+    Attributes:
+        all: number of operators.
+        kernels: those that are no views.
+        waits: those that wait for a device or send to it, by name.
+        callers: their names, in order, and the stacks that they were called from.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.all = self.kernels = self.waits = 0
+        self.all = self.kernels = 0
+        self.waits: Counter[str] = Counter()
+        self.callers: list[tuple[str, str]] = []
+
+    @property
+    def reads(self) -> int:
+        """Number of the waits that read something back from the device."""
+        return sum(number for name, number in self.waits.items() if name not in SENDING)
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -100,10 +120,11 @@ class Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        by_mask = name in ("index", "index_put_") and any(t is not None and t.dtype == torch.bool for t in args[1])
         self.all += 1
         self.kernels += not (func.is_view or name in ("detach", "alias", "lift_fresh"))
-        self.waits += name in WAITING or by_mask
+        if _waits(func, args):
+            self.waits[name] += 1
+            self.callers.append((name, "".join(traceback.format_stack(limit=12)[:-1])))
         return func(*args, **(kwargs or {}))
 
 
@@ -113,6 +134,13 @@ def operators(rival: Rival) -> Operators:
     with Operators() as counted:
         rival.run()
     return counted
+
+
+def _waits(func: Any, args: Any) -> bool:
+    name = func.overloadpacket.__name__
+    if name in ("index", "index_put", "index_put_"):
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return name in READING | SENDING and (name, func._overloadname) != ("repeat_interleave", "self_int")
 
 
 def _allocations(events: Sequence[Any]) -> Iterator[tuple[int, int]]:

@@ -47,7 +47,7 @@ def rows(cases: Iterator[Case], repeats: int) -> Iterator[tuple[str, ...]]:
             " / ".join(map(str, case.target or ())),
             " / ".join(f"{peak_memory(r) / case.unit:.2f}" for r in (case.plain, case.ours)) if case.unit else "",
             " / ".join(f"{count.kernels} ({count.all})" for count in counts),
-            " / ".join(f"{count.waits}" for count in counts),
+            " / ".join(f"{count.reads}" for count in counts),
             "" if case.difference is None else f"{case.difference:.0e}",
         )
 

@@ -42,18 +42,25 @@ def rival(heads, dtype=torch.float32, layout=torch.contiguous_format, **sizes):
     return Rival(run, restore), outputs
 
 
+def in_later_steps(step):
+    """The first one sends constants to the device."""
+    step.restore()
+    step.run()
+    return operators(step)
+
+
 def test_operators():
     """A step over the heads of nuScenes dispatched 1,573 in the original."""
     step, _ = rival(NUSCENES, batch_size=4, grid=(16, 24), objects=8, slots=16)
-    counted = operators(step)
-    assert counted.waits == 0
+    counted = in_later_steps(step)
+    assert not counted.callers
     assert counted.kernels <= 160
     assert counted.all <= 260
 
 
 def test_nothing_waits_for_the_device():
     step, _ = rival(HEADS, batch_size=2, grid=(8, 12), objects=3, slots=5)
-    assert operators(step).waits == 0
+    assert not in_later_steps(step).callers
 
 
 def assert_small(step, outputs, working_copies=0):

@@ -97,7 +97,7 @@ class TestNoWaiting:
             else:
                 {"item": values[0].item, "nonzero": values.nonzero, "mask": lambda: values[values > 1],
                  "send": lambda: values.new_tensor([1, 2])}[action]()  # fmt: skip
-        assert recorder.seen
+        assert recorder.waits
 
     @pytest.mark.parametrize("heads", [DETECTION, ALL], ids=["detection", "all"])
     def test_training_step(self, heads):
@@ -109,7 +109,7 @@ class TestNoWaiting:
                 with Recorder() as recorder:
                     loss = super().training_step(batch, batch_idx)
                     loss.backward(retain_graph=True)
-                recorders.append(recorder.seen)
+                recorders.append(recorder.waits)
                 return loss
 
         quiet_trainer().fit(tiny_model(heads, kind=Watched), FakeData(heads, batches=3))
@@ -124,5 +124,5 @@ class TestNoWaiting:
         batch = {"image": picture(2, 3, *SIZE).to("meta"), "annotations": annotations}
         with Recorder() as recorder:
             prepared = prepare(batch, heads, 4, *NORMALIZATION)
-        assert not recorder.seen
+        assert not recorder.callers
         assert {value.device.type for name, value in prepared.items() if name != "annotations"} == {"meta"}
