@@ -14,6 +14,7 @@ from lightning_centernet.losses import (
     attribute_loss,
     dense_focal_loss,
     depth_from_logits,
+    quality_focal_ratio,
     regression_loss,
     rotation_loss,
     sparse_focal_loss,
@@ -90,6 +91,36 @@ def test_focal_of_confident_outputs(logit, target):
     loss = dense_focal_loss(torch.tensor([[[[logit]]]]), heatmap)
     expected = slow_focal(torch.tensor([[[[logit]]]], dtype=torch.float64), heatmap, listed)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_quality_focal(layout):
+    """Li et al. 2020, eq. 2, cell by cell; the fourth object is masked, one cell is ignored."""
+    heatmap = noise(1, 2, 3, 4, 5).sigmoid()
+    index, channel, mask = (
+        torch.tensor([[7, 7], [0, 19]]),
+        torch.tensor([[2, 0], [1, 2]]),
+        torch.tensor([[1, 1], [1, 0]]),
+    )
+    listed = positions(index, channel, mask, 5)
+    for position in [*listed, (0, 1, 3, 3)]:
+        heatmap[position] = 1
+
+    def slow(logits):
+        p = torch.sigmoid(logits)
+        wanted = [(place, float(heatmap[tuple(place)])) for place in (heatmap < 1).nonzero().tolist()]
+        total = 0
+        for place, y in [*wanted, *((place, 1.0) for place in listed)]:
+            score = p[tuple(place)]
+            total = total + (y - score).abs() ** 1.5 * (
+                y * cross_entropy_of(score) + (1 - y) * cross_entropy_of(1 - score)
+            )
+        return total / 3
+
+    def fast(logits):
+        return quality_focal_ratio(logits, heatmap, index, channel, mask, beta=1.5).mean()
+
+    assert_same(fast, slow, noise(2, 2, 3, 4, 5).contiguous(memory_format=layout))
 
 
 def slow_regression(prediction, target, mask, loss, average):
