@@ -66,7 +66,7 @@ class Heatmap(Head):
     def _refuse_idle_options(self) -> None:
         by, idle = "focal=quality", ["beta", "clamp"] if self.focal == "quality" else []
         if self.mse:
-            by, idle = "mse=true", ["focal", "alpha", "beta", "clamp"]
+            by, idle = "mse=true", ["alpha", "beta", "clamp"]  # `focal` says how ignored regions are marked
         for option in idle:
             value = getattr(self, option)
             if value != getattr(type(self), option):

@@ -150,7 +150,9 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], data: 
     if standard.head is Rotation:
         options.setdefault("average", shared["rotation_average"])
     if issubclass(standard.head, Heatmap):
-        options = {"focal": shared["focal"], "clamp": shared["clamp"]} | options
+        options = {"focal": shared["focal"]} | options
+        if not options.get("mse"):  # which knows no clamp
+            options.setdefault("clamp", shared["clamp"])
     if standard.head is Edges:
         options.setdefault("amodal", name == "ltrb_amodal")
     options["channels"] = _channels(name, standard, options, data)

@@ -92,7 +92,6 @@ REFUSED = [
     ({"hm": {"channels": 3, "focal": "quality", "beta": 3.0}}, {}, "beta=3.0 does nothing with focal=quality"),
     ({"hm": {"channels": 3, "focal": "quality", "clamp": True}}, {}, "clamp=true does nothing with focal=quality"),
     ({"hm_hp": 3}, {"focal": "quality", "clamp": True}, "`hm_hp`: clamp=true does nothing with focal=quality"),
-    ({"hm": {"channels": 3, "mse": True, "focal": "dense"}}, {}, "focal=dense does nothing with mse=true: leave one"),
     ({"hm": {"channels": 3, "mse": True, "alpha": 3.0}}, {}, "alpha=3.0 does nothing with mse=true"),
     ({"hm": {"channels": 3, "mse": True, "beta": 0.0}}, {}, "beta=0.0 does nothing with mse=true"),
     ({"hm": {"channels": 3, "mse": True, "clamp": True}}, {}, "clamp=true does nothing with mse=true"),
