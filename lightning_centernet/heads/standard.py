@@ -147,16 +147,19 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], data: 
                 f"head `{name}` has no option `{option}`: it takes {', '.join(sorted(allowed))}"
                 f"{did_you_mean(option, allowed)}"
             )
-    if standard.head is Rotation:
-        options.setdefault("average", shared["rotation_average"])
-    if issubclass(standard.head, Heatmap):
-        options = {"focal": shared["focal"]} | options
-        if not options.get("mse"):  # which knows no clamp
-            options.setdefault("clamp", shared["clamp"])
-    if standard.head is Edges:
-        options.setdefault("amodal", name == "ltrb_amodal")
+    options = _usual(name, standard.head, options, shared) | options
     options["channels"] = _channels(name, standard, options, data)
     return standard.head(name=name, **options)
+
+
+def _usual(name: str, kind: type[Head], options: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that a head has unless they are given."""
+    if kind is Rotation:
+        return {"average": shared["rotation_average"]}
+    if issubclass(kind, Heatmap):
+        without_clamp = {"focal": shared["focal"]}
+        return without_clamp if options.get("mse") else without_clamp | {"clamp": shared["clamp"]}
+    return {"amodal": name == "ltrb_amodal"} if kind is Edges else {}
 
 
 def _channels(name: str, standard: Standard, options: Mapping[str, Any], data: Mapping[str, int | None]) -> Any:
