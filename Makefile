@@ -19,7 +19,7 @@ fit: $(STAMP) ## install, and train on the embedded data set; minutes on a CPU
 	$(BIN)/python -m lightning_centernet fit $(ARGS)
 
 test: $(STAMP) ## install, and run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ check: $(STAMP) ## lint, format and types
 	$(BIN)/mypy
 
 test-floor: $(FLOOR_STAMP) ## run the tests with the lowest versions that pyproject.toml allows (FLOOR_PYTHON=python3.11)
-	.venv-floor/bin/python -m pytest $(ARGS)
+	.venv-floor/bin/python -m pytest -n 2 $(ARGS)
 
 bench: $(STAMP) ## compare speed and memory with plain transcriptions of the originals' formulas
 	$(BIN)/python -m benchmarks $(ARGS)
