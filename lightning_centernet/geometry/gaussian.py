@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_AT_ONCE = 128  # objects of an image
+
 
 def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float = 0.7) -> Tensor:
     """Find how far a corner may move for a box to keep an IoU of about `min_overlap`.
@@ -53,9 +55,13 @@ def gaussian_rows(cells: Tensor, radii: Tensor, deviation: Tensor, size: tuple[i
 
 
 def _merge(heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, deviation: Tensor) -> None:
-    # A device must neither loop over objects nor wait for the host, so every object gets a full grid.
-    rows = gaussian_rows(cells, radii, deviation, (heatmap.shape[2], heatmap.shape[3])).flatten(2)
-    heatmap.flatten(2).scatter_reduce_(1, channels[..., None].expand_as(rows), rows, "amax")
+    # A device must neither loop over objects nor wait for the host, so every object gets a full grid; many of them in
+    # parts, for the memory that these take.
+    size = (heatmap.shape[2], heatmap.shape[3])
+    for start in range(0, cells.shape[1], _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        rows = gaussian_rows(cells[:, part], radii[:, part], deviation[:, part], size).flatten(2)
+        heatmap.flatten(2).scatter_reduce_(1, channels[:, part, None].expand_as(rows), rows, "amax")
 
 
 def _paint(heatmap: Tensor, cells: Tensor, channels: Tensor, radii: Tensor, deviation: Tensor) -> None:

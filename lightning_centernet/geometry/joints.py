@@ -21,8 +21,9 @@ def snap_to_peaks(
     Returns:
         The joints (B, K, J, 2), and the scores of their peaks (B, K, J), 0 where a joint stays.
     """
-    offset = joints.transpose(1, 2).unsqueeze(3) - peaks.unsqueeze(2)  # (B, J, K, P, 2)
-    distance = torch.where((scores > 0).unsqueeze(2), offset.norm(dim=-1), torch.inf)
+    exact = "donot_use_mm_for_euclid_dist"  # the other way loses digits
+    distance = torch.cdist(joints.transpose(1, 2).contiguous(), peaks, compute_mode=exact)  # (B, J, K, P)
+    distance = distance.masked_fill(scores.unsqueeze(2) <= 0, torch.inf)
     distance, nearest = (values.transpose(1, 2) for values in distance.min(-1))  # (B, K, J)
     image, kind = (torch.arange(size, device=peaks.device) for size in peaks.shape[:2])
     chosen = image[:, None, None], kind[None, None, :], nearest

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_AT_ONCE = 128  # boxes of an image
+
 
 def fill_boxes(maps: Tensor, boxes: Tensor, channels: Tensor, chosen: Tensor, level: float) -> None:
     """Raise maps, in place, to at least `level` inside boxes.
@@ -33,7 +35,13 @@ def _fill_each(maps: Tensor, boxes: Tensor, channels: Tensor, chosen: Tensor, le
 
 
 def _fill_all(maps: Tensor, boxes: Tensor, channels: Tensor, chosen: Tensor, level: float) -> None:
-    # On a device, which must neither loop over boxes nor wait for the host.
+    # On a device, which must neither loop over boxes nor wait for the host; many of them in parts, for their memory.
+    for start in range(0, boxes.shape[1], _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        _fill_part(maps, boxes[:, part], channels[:, part], chosen[:, part], level)
+
+
+def _fill_part(maps: Tensor, boxes: Tensor, channels: Tensor, chosen: Tensor, level: float) -> None:
     left, top, right, bottom = boxes.unsqueeze(-1).unbind(-2)
     rows, columns, all_channels = (torch.arange(maps.shape[axis], device=maps.device) for axis in (2, 3, 1))
     inside_rows, inside_columns = (rows >= top) & (rows <= bottom), (columns >= left) & (columns <= right)

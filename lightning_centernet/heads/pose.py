@@ -145,20 +145,18 @@ class JointHeatmap(Heatmap):
         unknown = objects.ignored.unsqueeze(-1).expand_as(learned)
         if self.unlabelled == "ignored":
             unknown = unknown | (objects.mask.unsqueeze(-1) & ~joints.labelled)
-        heatmap = objects.blank(self.channels)
-        for joint in range(self.channels):  # each has a map of its own: all at once take too much memory
-            peaks, cells = heatmap[:, joint : joint + 1], joints.cells[:, :, joint]
-            one = torch.zeros_like(objects.labels)
-            if self.hidden == "ignored":
-                self.draw(peaks, cells, one, objects.radii, joints.inside[..., joint])
-                peaks.clamp_(max=level)
-            self.draw(peaks, cells, one, objects.radii, learned[..., joint])
-            fill_boxes(peaks, objects.boxes.long(), one, unknown[..., joint], level)
-        kinds = torch.arange(self.channels, device=learned.device) * joints.inside
+        kinds = torch.arange(self.channels, device=learned.device).expand_as(learned).flatten(1)
+        boxes, radii = (each.repeat_interleave(self.channels, dim=1) for each in (objects.boxes.long(), objects.radii))
+        heatmap, cells = objects.blank(self.channels), joints.cells.flatten(1, 2)
+        self.draw(heatmap, cells, kinds, radii, (joints.inside & ~learned).flatten(1))
+        if level < 1:
+            heatmap.clamp_(max=level)
+        self.draw(heatmap, cells, kinds, radii, learned.flatten(1))
+        fill_boxes(heatmap, boxes, kinds, unknown.flatten(1), level)
         return {
             self.name: heatmap,
             "hp_ind": joints.index,
-            "joint": kinds.flatten(1),
+            "joint": kinds * joints.inside.flatten(1),
             "hm_hp_mask": learned.flatten(1).float(),
         }
 

@@ -229,7 +229,7 @@ def test_batch_of_many_is_many_of_one(names):
 
 
 def test_on_a_device_nothing_waits_and_nothing_differs(monkeypatch):
-    annotations, heads = with_joints(scattered(GRID, seed=8), GRID, 8), pose_heads()
+    annotations, heads = with_joints(scattered(GRID, seed=8, slots=40), GRID, 8), pose_heads()
     outputs = random_outputs(heads, 2)
     targets, detections = encode(annotations, heads, GRID), decode(outputs, heads, k=20)
     monkeypatch.setattr(gaussian, "_paint", gaussian._merge)
