@@ -9,8 +9,9 @@ x1, y1, x2, y2.
 Annotations, in input pixels:
     boxes (B, M, 4) float32; labels (B, M) int64, 0-based, -1 in a region where every class is ignored;
     mask (B, M) bool, the slot holds an annotation; ignore (B, M) bool, a crowd or a "don't care" region;
-    and any further field of an object, (B, M) or (B, M, n), float32, NaN where an object lacks it. Of 3D boxes:
-    dimensions (B, M, 3) height, width, length in metres; location (B, M, 3), middle of the bottom, and depth (B, M),
+    and any further field of an object, (B, M) or (B, M, n), float32, NaN where an object lacks it. Of poses:
+    keypoints (B, M, J, 3), x, y and visibility: 2, 1 where something hides the joint, 0 where it has no label. Of 3D
+    boxes: dimensions (B, M, 3) height, width, length in metres; location (B, M, 3), middle of the bottom, and depth (B, M),
     its z, in the camera's frame in metres, x right, y down, z forward; rotation_y and alpha (B, M), radians in
     [-pi, pi], to the camera and to the line of sight; amodal_centers (B, M, 2), the projected middle, in input pixels.
 Batch, as the loader ships it:
@@ -23,7 +24,7 @@ Batch, as the loader ships it:
 Outputs, a list over S stacks: head name to raw logits (B, c, h, w).
 Detections, on the output grid until they are mapped back to image pixels:
     scores (B, K), labels (B, K) int64, cells (B, K, 2) the peak's column and row, centers (B, K, 2),
-    boxes (B, K, 4), and each head's own fields.
+    boxes (B, K, 4), and each head's own fields, such as keypoints (B, K, J, 2) and keypoint_scores (B, K, J).
 """
 
 from __future__ import annotations
