@@ -10,10 +10,11 @@ Annotations, in input pixels:
     boxes (B, M, 4) float32; labels (B, M) int64, 0-based, -1 in a region where every class is ignored;
     mask (B, M) bool, the slot holds an annotation; ignore (B, M) bool, a crowd or a "don't care" region;
     and any further field of an object, (B, M) or (B, M, n), float32, NaN where an object lacks it. Of poses:
-    keypoints (B, M, J, 3), x, y and visibility: 2, 1 where something hides the joint, 0 where it has no label. Of 3D
-    boxes: dimensions (B, M, 3) height, width, length in metres; location (B, M, 3), middle of the bottom, and depth (B, M),
-    its z, in the camera's frame in metres, x right, y down, z forward; rotation_y and alpha (B, M), radians in
-    [-pi, pi], to the camera and to the line of sight; amodal_centers (B, M, 2), the projected middle, in input pixels.
+    keypoints (B, M, J, 3), x, y and visibility: 2, 1 where something hides the joint, 0 where it has no label.
+    Of 3D boxes: dimensions (B, M, 3) height, width, length in metres; location (B, M, 3), middle of the bottom, and
+    depth (B, M), its z, in the camera's frame in metres, x right, y down, z forward; rotation_y and alpha (B, M),
+    radians in [-pi, pi], to the camera and to the line of sight; amodal_centers (B, M, 2), the projected middle, in
+    input pixels.
 Batch, as the loader ships it:
     image (B, 3, H, W) uint8; color (B, 3, 4) float32, the colour augmentation of RGB in [0, 1];
     transform (B, 2, 3) float64, original pixels to input pixels; annotations; ground_truth, the annotations in
