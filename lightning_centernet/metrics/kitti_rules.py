@@ -1,0 +1,119 @@
+"""KITTI's rules: which objects count, which may be matched without counting, and what has to overlap how much.
+
+Geiger, Lenz and Urtasun, "Are we ready for autonomous driving? The KITTI vision benchmark suite", CVPR 2012; in detail
+as the benchmark's own evaluation program has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
+NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}  # too similar to hold a confusion against anyone
+DONT_CARE = -1  # label of a region where nothing is labelled
+UNRELATED = -2  # label of an object that is of no class of ours
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Limits that an object keeps to if it counts."""
+
+    name: str
+    height: float  # pixels, at least
+    occlusion: float  # at most; 0 visible, 1 partly, 2 largely occluded, 3 unknown
+    truncation: float  # share outside the image, at most
+
+
+DIFFICULTIES = (Difficulty("easy", 40, 0, 0.15), Difficulty("moderate", 25, 1, 0.3), Difficulty("hard", 25, 2, 0.5))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects of all images, each image's together and in their order in the file."""
+
+    images: Integers  # (n,) ascending
+    labels: Integers  # (n,)
+    boxes: Floats  # (n, 4) x1, y1, x2, y2 in pixels
+    alphas: Floats  # (n,) radians
+    solids: Floats  # (n, 7) x, y, z of the bottom's middle, height, width, length, rotation_y
+
+    @property
+    def heights(self) -> Floats:
+        """Heights in the image, negative where a box is upside down."""
+        return self.boxes[:, 3] - self.boxes[:, 1]
+
+    @property
+    def oriented(self) -> Flags:
+        """Which have an orientation; KITTI writes -10 for none."""
+        return np.asarray(np.isfinite(self.alphas) & (self.alphas != -10))
+
+    @property
+    def solid(self) -> Flags:
+        """Which have a box in space."""
+        return np.asarray(np.isfinite(self.solids).all(1) & (self.solids[:, 3:6] > 0).all(1))
+
+
+@dataclass(frozen=True)
+class Detections(Objects):
+    """What was found."""
+
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Targets(Objects):
+    """What is there; labels may be DONT_CARE or UNRELATED."""
+
+    ignore: Flags  # of a neighbouring class: may be found as one of its label, need not
+    truncation: Floats
+    occlusion: Floats
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The part that each object plays for one class at one difficulty."""
+
+    wanted: Flags  # targets: to be found
+    tolerated: Flags  # targets: may be found; neighbours, and what is too small, truncated or occluded
+    claims: Flags  # detections: right or wrong
+    small: Flags  # detections: neither right nor wrong; they can still find something, whatever their class
+
+
+def cast(detections: Detections, targets: Targets, classes: Sequence[str], label: int, difficulty: Difficulty) -> Roles:
+    """Give each object its part."""
+    hard = (
+        (targets.occlusion > difficulty.occlusion)
+        | (targets.truncation > difficulty.truncation + 1e-6)  # float32's 0.3 is larger than 0.3
+        | (targets.heights < difficulty.height)
+    )
+    same = targets.labels == label
+    names = [name.casefold() for name in classes]
+    neighbour = NEIGHBOURS.get(names[label])
+    similar = targets.labels == names.index(neighbour) if neighbour in names else np.zeros_like(same)
+    wanted = same & ~targets.ignore & ~hard
+    small = np.abs(detections.heights) < difficulty.height
+    return Roles(wanted, (same | similar) & ~wanted, (detections.labels == label) & ~small, small)
+
+
+def minimal_overlaps(name: str, measure: str) -> tuple[float, ...]:
+    """List the overlaps that a match must exceed: the benchmark's, then a relaxed one that 3D papers add."""
+    strict, relaxed = (0.7, 0.5) if name.casefold() == "car" else (0.5, 0.25)
+    return (strict,) if measure in ("bbox", "aos") else (strict, relaxed)
+
+
+def labels_of_types(classes: Sequence[str]) -> tuple[list[int], list[bool]]:
+    """Translate TYPES into labels of our classes, and say which are only their neighbours."""
+    names = [name.casefold() for name in classes]
+    neighbours = {neighbour: names.index(name) for name, neighbour in NEIGHBOURS.items() if name in names}
+    types = [name.casefold() for name in TYPES]
+    known = {"dontcare": DONT_CARE} | neighbours | {name: label for label, name in enumerate(names)}
+    labels = [known.get(name, UNRELATED) for name in types]
+    return labels, [name in neighbours and name not in names for name in types]
