@@ -202,6 +202,12 @@ class TestThresholds:
         scores = np.arange(80.0)[::-1]
         assert recall_thresholds(scores, 80).tolist() == [79, *range(78, -1, -2)]
 
+    def test_of_two_equally_near_the_higher(self):
+        """The recall 0.125 lies between those of 7 and 8 of 60."""
+        chosen = recall_thresholds(np.arange(60.0)[::-1], 60).tolist()
+        assert 60 - 7 in chosen
+        assert 60 - 8 not in chosen
+
     def test_the_last_score_is_always_one(self):
         assert recall_thresholds(np.array([0.9, 0.8, 0.7]), 400).tolist() == [0.9, 0.7]
 
