@@ -14,6 +14,9 @@ from lightning_centernet.data.boxes3d import projected_overlaps
 from lightning_centernet.data.kitti import TYPES
 from lightning_centernet.data.problems import collect_problems
 from lightning_centernet.errors import UserError
+from lightning_centernet.evaluation import ground_truth
+from lightning_centernet.metrics import KittiMetrics
+from lightning_centernet.metrics.kitti_rules import TYPES as TYPES_OF_METRICS
 from tests.fakes_kitti import CAR, DONT_CARE, P2, PEDESTRIAN, SITTING, VAN, write_calibration, write_kitti
 
 
@@ -54,6 +57,28 @@ def test_objects_are_as_written(root: Path) -> None:
     np.testing.assert_allclose(first.calibration, P2, rtol=1e-6)
     assert second.annotations["location"].shape == (0, 3)
     assert all(values.dtype in (np.float32, np.int64, np.bool_) for values in objects.values())
+
+
+def test_metrics_number_the_types_alike() -> None:
+    assert TYPES == TYPES_OF_METRICS
+
+
+def test_metrics_count_cars_and_neither_neighbours_nor_regions(tmp_path: Path) -> None:
+    """Who also finds the van and the person sitting does not lose by it."""
+    near = [box._replace(location=(3.0 * place, 1.6, 5.0)) for place, box in enumerate((CAR, PEDESTRIAN, VAN, SITTING))]
+    frames = dict.fromkeys((f"{number:06d}" for number in range(41)), (*(box.line for box in near), DONT_CARE))
+    root = write_kitti(tmp_path / "kitti", frames, size=(1000, 100))
+    data = kitti_data(root, train_split=None, val_split="all", batch_size=41, num_workers=0, input_size=(64, 64))
+    (batch,) = data.val_dataloader()
+    truth = ground_truth(batch)
+    found = [{name: values[:4] for name, values in each.items() if name != "image_id"} for each in truth]
+    found = [each | {"scores": torch.linspace(0.9, 0.5, 4)} for each in found]
+    metric = KittiMetrics(data.classes)
+    metric.update(found, truth)
+    scores = metric.compute()
+    for name in ("Car/3d_ap40_moderate_iou0.7", "Car/aos_ap40_moderate_iou0.7", "Pedestrian/3d_ap11_moderate_iou0.5"):
+        assert scores[name] == pytest.approx(100)
+    assert scores["Cyclist/3d_ap40_moderate_iou0.5"] == -1
 
 
 def test_splits_and_classes(root: Path) -> None:
