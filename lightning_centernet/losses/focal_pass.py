@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.kernel import CompiledOnce, Layout, as_lines, blocks
+from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_images, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision
 
 # The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998, whose logit is:
@@ -72,9 +72,8 @@ def one_pass(
     """Return the same; write the gradient by the logits, times the scale, where there is room for it."""
     tensors = [maps.logits, maps.heatmap] if gradient is None else [maps.logits, maps.heatmap, gradient]
     lines, layout = as_lines(tensors)
-    # As vectors that do not know what they are views of: then the compiled pass suits maps of all sizes.
-    whole = [line.view(-1).data for line in lines] if layout else lines
-    gain, count = _over_map(whole, scale, choices, maps.listed is None)
+    parts = [lines] if layout else alike_images(tensors)
+    gain, count = _add([_over_lines(part, scale, choices, maps.listed is None) for part in parts])
     if maps.listed is None:
         return -gain, count
     cells, mask = index_objects(maps.listed, maps.logits.shape[3], layout), full_precision(maps.listed.mask)
@@ -85,6 +84,14 @@ def one_pass(
     return -(gain + gains.sum()), mask.sum()
 
 
+def _over_lines(lines: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
+    if lines[0].ndim == 4:  # lies in memory like no network's output
+        return _run(lines, scale, choices, dense)
+    # As vectors that do not know what they are views of: then the compiled pass suits maps of all sizes.
+    vectors = [line.view(-1).data for line in lines]
+    return cast("tuple[Tensor, Tensor]", _over_map(vectors, scale, choices, dense))
+
+
 def _run(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
     """Pass over logits, heat map and gradient, if there is one: as a whole or, uncompiled, in blocks.
 
@@ -93,7 +100,10 @@ def _run(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: 
     """
     if torch.compiler.is_compiling():
         return _at_once(maps, scale, choices, dense)
-    parts = [_block(part, scale, choices, dense) for part in blocks(maps)]
+    return _add([_block(part, scale, choices, dense) for part in blocks(maps)])
+
+
+def _add(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     if len(parts) == 1:
         return parts[0]
     return torch.stack([gain for gain, _ in parts]).sum(), torch.stack([count for _, count in parts]).sum()

@@ -62,6 +62,15 @@ def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
     return list(maps), None
 
 
+def alike_images(maps: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Give logits, heat map and gradient, if there is one, image by image, as lines where that takes copying inputs."""
+    last = maps[0].is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    for logits, heatmap, *gradient in zip(*(torch.split(values, 1) for values in maps), strict=True):
+        inputs = [values.contiguous(memory_format=layout) for values in (logits, heatmap)]
+        yield as_lines([*inputs, *gradient])[0]
+
+
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Split maps (B, C, h, w), or vectors, of one size into small parts that belong together."""
     size = BLOCK if maps[0].device.type == "cpu" and maps[0].numel() > UNDIVIDED else DEVICE_BLOCK

@@ -25,7 +25,7 @@ from tests.cli.conftest import Run
         ("fit optimizer=sdg", "optimizer=sdg: must be one of adam, adamw, sgd. Did you mean sgd?", 2),
         (
             "fit callbacks=[default,gradient_norm]",
-            "ema, gradient_norms, learning_rate, none, progress. Did you mean gr",
+            "ema, gradient_norms, kitti_results, learning_rate, none, progress. Did you mean gr",
             2,
         ),
         ("fit callbacks=[defalt]", "callbacks=defalt: must be one of checkpoints, default", 2),
