@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from lightning_centernet.errors import UserError
+from lightning_centernet.metrics.states import ImageStates, States, each_image_once, on_host, refuse_repeated
 from lightning_centernet.types import Tensors
 
 ALWAYS = ("map", "map_50", "map_75")  # logged even when undefined, because checkpoints are chosen by them
 OTHERS = ("map_small", "map_medium", "map_large", "mar_100")
 
-States: TypeAlias = dict[str, list[Tensor]]  # name of a state -> one tensor an image, or nothing
 
-
-class DetectionMetrics(MeanAveragePrecision):
+class DetectionMetrics(ImageStates, MeanAveragePrecision):
     """Measure COCO's average precision over all images, and for each class by name.
 
     An image counts once, by its `image_id`, however often it is seen: distributed samplers repeat some to give every
@@ -90,37 +87,10 @@ class DetectionMetrics(MeanAveragePrecision):
         scores = stats["precision"][:, :, :, 0, -1].mean((0, 1)).tolist()
         return {self.class_keys[label]: score for label, score in zip(stats["classes"].tolist(), scores, strict=True)}
 
-    def _held(self) -> States:
-        return {name: list(values) for name, values in self.metric_state.items()}
-
-    def _hold(self, states: States) -> None:
-        for name, values in states.items():
-            setattr(self, name, values)
-
-    def _sync_dist(
-        self,
-        dist_sync_fn: Callable[..., Any] | None = None,
-        process_group: torch.distributed.ProcessGroup | None = None,
-    ) -> None:
-        """Gather all ranks' states in one message: tensor by tensor, ranks of unequal length would wait for ever."""
-        del dist_sync_fn
-        group = process_group or self.process_group
-        mine = {name: [value.numpy() for value in values] for name, values in on_host(self._held()).items()}
-        ranks: list[Any] = [None] * torch.distributed.get_world_size(group)
-        torch.distributed.all_gather_object(ranks, mine, group=group)
-        self._hold({name: [torch.from_numpy(value) for rank in ranks for value in rank[name]] for name in mine})
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *_: object, **__: object) -> DetectionMetrics:
-        """Follow the module to its device but not to its dtype: boxes in bfloat16 are pixels off."""
-        super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device))
-        return self
-
 
 def _class_keys(classes: Sequence[str]) -> list[str]:
     """Name each class's score, apart from COCO's own: a traffic sign may well be called "50"."""
-    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
-    if repeated:
-        raise UserError(f"classes: {', '.join(repeated)} given more than once; every class needs a name of its own")
+    refuse_repeated(classes)
     return [f"map_class_{name}" if f"map_{name}" in ALWAYS + OTHERS else f"map_{name}" for name in classes]
 
 
@@ -137,22 +107,6 @@ def _target(item: Tensors) -> Tensors:
 
 def _boxes(item: Tensors) -> Tensor:
     return item["boxes"].float().reshape(-1, 4)
-
-
-def on_host(states: States) -> States:
-    """Copy each state's many small tensors to the host at once."""
-    return {name: _split_on_host(values) for name, values in states.items()}
-
-
-def _split_on_host(values: list[Tensor]) -> list[Tensor]:
-    return list(torch.cat(values).cpu().split_with_sizes([len(value) for value in values])) if values else []
-
-
-def each_image_once(states: States) -> States:
-    """Keep each image's first appearance, sorted by id, so that ties in score do not depend on the ranks."""
-    first = {int(image_id): index for index, image_id in reversed(list(enumerate(states["image_ids"])))}
-    order = [first[image_id] for image_id in sorted(first)]
-    return {name: [values[index] for index in order] if values else [] for name, values in states.items()}
 
 
 def _spread_regions(states: States, classes: int) -> States:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -10,12 +10,10 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
-from torchmetrics import Metric
 
-from lightning_centernet.errors import UserError
-from lightning_centernet.metrics.detection import States, each_image_once, on_host
 from lightning_centernet.metrics.kitti_precision import evaluate
 from lightning_centernet.metrics.kitti_rules import Detections, Floats, Targets, labels_of_types
+from lightning_centernet.metrics.states import ImageStates, each_image_once, on_host, refuse_repeated
 from lightning_centernet.types import Tensors
 
 OBJECT = {"labels": 1, "boxes": 4, "alpha": 1, "location": 3, "dimensions": 3, "rotation_y": 1}  # field -> its columns
@@ -26,7 +24,7 @@ UNKNOWN = dict.fromkeys(("alpha", "location", "dimensions", "rotation_y"), float
 )  # stands for fields that may be missing
 
 
-class KittiMetrics(Metric):
+class KittiMetrics(ImageStates):
     """Measure KITTI's average precisions, as its own evaluation program does.
 
     An image counts once, by its `image_id`, however often it is seen. Processes may hold any number of images, or none.
@@ -48,9 +46,7 @@ class KittiMetrics(Metric):
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__()
-        repeated = sorted({name for name in classes if list(classes).count(name) > 1})
-        if repeated:
-            raise UserError(f"classes: {', '.join(repeated)} given more than once; every class needs a name of its own")
+        refuse_repeated(classes)
         self.classes = tuple(classes)
         for name in ("detections", "targets", "image_ids"):
             self.add_state(name, default=[], dist_reduce_fx=None)
@@ -95,28 +91,6 @@ class KittiMetrics(Metric):
             ),
             self.classes,
         )
-
-    def _held(self) -> States:
-        return {name: list(getattr(self, name)) for name in ("detections", "targets", "image_ids")}
-
-    def _sync_dist(
-        self,
-        dist_sync_fn: Callable[..., Any] | None = None,
-        process_group: torch.distributed.ProcessGroup | None = None,
-    ) -> None:
-        """Gather all ranks' states in one message: tensor by tensor, ranks of unequal length would wait for ever."""
-        del dist_sync_fn
-        group = process_group or self.process_group
-        mine = {name: [value.numpy() for value in values] for name, values in on_host(self._held()).items()}
-        ranks: list[Any] = [None] * torch.distributed.get_world_size(group)
-        torch.distributed.all_gather_object(ranks, mine, group=group)
-        for name in mine:
-            setattr(self, name, [torch.from_numpy(value) for rank in ranks for value in rank[name]])
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *_: object, **__: object) -> KittiMetrics:
-        """Follow the module to its device but not to its dtype: boxes in bfloat16 are pixels off."""
-        super()._apply(lambda tensor: tensor.to(fn(tensor.new_empty(0)).device))
-        return self
 
 
 def _with_labels(target: Tensors, classes: Sequence[str]) -> Tensors:

@@ -16,7 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.metrics.detection import DetectionMetrics, States, each_image_once, on_host
+from lightning_centernet.metrics.detection import DetectionMetrics
+from lightning_centernet.metrics.states import States, each_image_once, on_host
 from lightning_centernet.types import Tensors
 
 # Places in the evaluator's summary; the first three are logged even when undefined.
