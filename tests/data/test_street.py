@@ -62,6 +62,22 @@ def test_splits_share_no_world():
     assert len({street.world(index) for street in streets for index in range(len(street))}) == 9
 
 
+def test_zoom_enlarges_who_is_on_the_ground_but_not_the_ground():
+    worlds = [build_world(5, zoom) for zoom in (1.0, 2.0)]
+    views = [world.camera.projection(SIZE) for world in worlds]
+    ground, high = ([np.array([1.0, world.camera.height - up, 10.0]) for world in worlds] for up in (0.0, 1.7))
+    (_, below), (_, zoomed_below) = (project(point, view) for point, view in zip(ground, views, strict=True))
+    (_, top), (_, zoomed_top) = (project(point, view) for point, view in zip(high, views, strict=True))
+    assert zoomed_below == pytest.approx(below)
+    assert zoomed_below - zoomed_top == pytest.approx(2 * (below - top))
+    heights = []
+    for zoom in (1.0, 2.0):
+        objects = [sample.annotations for sample in Street(40, image_size=SIZE, zoom=zoom)]
+        people = np.concatenate([each["boxes"][(each["labels"] > 0) & ~each["ignore"]] for each in objects])
+        heights.append(np.median(people[:, 3] - people[:, 1]))
+    assert 1.7 < heights[1] / heights[0] < 2.2
+
+
 def test_annotations_are_well_formed():
     street = Street(60, image_size=SIZE)
     samples = [street[index] for index in range(60)]
@@ -246,7 +262,14 @@ def test_keypoints_lie_in_the_box_and_left_is_left():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"size": 0}, {"size": 3, "seed": -1}, {"size": 3, "image_size": (0, 9)}, {"size": 3, "image_size": (9,)}],
+    [
+        {"size": 0},
+        {"size": 3, "seed": -1},
+        {"size": 3, "image_size": (0, 9)},
+        {"size": 3, "image_size": (9,)},
+        {"size": 3, "zoom": 0.0},
+        {"size": 3, "zoom": math.nan},
+    ],
 )
 def test_impossible_streets_are_refused(arguments):
     with pytest.raises(UserError, match="street with size="):

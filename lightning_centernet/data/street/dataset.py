@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -32,23 +33,25 @@ class Street:
         size: number of scenes.
         seed: not negative.
         image_size: height and width of the pictures.
+        zoom: how many times larger road users are than in the camera's ordinary view.
 
     Raises:
-        UserError: if a size is not positive, or the seed negative.
+        UserError: if a size or the zoom is not positive, or the seed negative.
     """
 
     classes: tuple[str, ...] = CLASSES
     category_ids: tuple[int, ...] = (1, 2, 3)
     skeleton: Skeleton = _SKELETON
 
-    def __init__(self, size: int, *, seed: int = 0, image_size: Sequence[int] = (256, 448)) -> None:
-        if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8:
+    def __init__(self, size: int, *, seed: int = 0, image_size: Sequence[int] = (256, 448), zoom: float = 1.0) -> None:
+        if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8 or not 0 < zoom < math.inf:
             raise UserError(
-                f"street with size={size}, seed={seed}, image_size={tuple(image_size)}: size must be at least 1, seed "
-                "at least 0, image_size a height and a width of at least 8 pixels"
+                f"street with size={size}, seed={seed}, image_size={tuple(image_size)}, zoom={zoom}: size must be at "
+                "least 1, seed at least 0, image_size a height and a width of at least 8 pixels, zoom positive"
             )
         self.size = size
         self.seed = seed
+        self.zoom = zoom
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self._kept: dict[int, Sample] = {}
 
@@ -59,7 +62,7 @@ class Street:
         """Return the world of sample `index`, for all that its picture does not show."""
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of a street of {self.size}")
-        return build_world(self.seed << 32 | index)
+        return build_world(self.seed << 32 | index, self.zoom)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self._kept:
@@ -113,6 +116,7 @@ def street_data(
     *,
     image_size: Sequence[int] | None = None,
     input_size: Sequence[int] = (128, 224),
+    zoom: float = 1.0,
     seed: int = 0,
     **common: Any,
 ) -> DetectionData:
@@ -124,10 +128,11 @@ def street_data(
         test_size: scenes to test on.
         image_size: height and width of the pictures; by default the network's own, `input_size`.
         input_size: height and width of the network's input.
+        zoom: how many times larger road users are than in the camera's ordinary view.
         seed: of the scenes, the shuffling and the augmentation.
         **common: the other arguments of `DetectionData`.
     """
-    draw = partial(Street, image_size=input_size if image_size is None else image_size)
+    draw = partial(Street, image_size=input_size if image_size is None else image_size, zoom=zoom)
     train, val, test = (
         partial(draw, size, seed=3 * seed + split) for split, size in enumerate((train_size, val_size, test_size))
     )
