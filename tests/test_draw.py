@@ -75,8 +75,18 @@ def test_best_score_is_on_top():
     image = np.zeros((200, 200, 3), np.uint8)
     box = [50, 50, 150, 150]
     picture = draw_boxes(image, [box, box], [0, 1], ["", ""], [0.9, 0.1])
-    assert where(picture, class_color(1)) is None
-    assert where(picture, class_color(0)) is not None
+    sides = picture[70:, 50:150]  # below the names
+    assert where(sides, class_color(0)) is not None
+    assert where(sides, class_color(1)) is None
+
+
+def test_names_do_not_hide_each_other():
+    image = np.zeros((200, 300, 3), np.uint8)
+    box = [100, 80, 220, 150]
+    both = draw_boxes(image, [box, box], [0, 1], ["first", "second"], [0.9, 0.8])
+    plates = [(both == np.array(class_color(label))).all(-1).sum() for label in (0, 1)]
+    alone = draw_boxes(image, [box], [1], ["first", "second"], [0.8])
+    assert min(plates) > 0.5 * (alone[:80] == np.array(class_color(1))).all(-1).sum() > 100
 
 
 def test_names_beyond_ascii_are_written():

@@ -41,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "results": set(),
     "results_kitti": set(),
     "result_files": {"evaluation", "results_kitti"},
-    "draw": set(),
+    "draw": {"geometry", "skeleton"},
     "skeleton": set(),
     "categories": {"heads"},
     "data": {"geometry", "skeleton"},
