@@ -5,11 +5,72 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_centernet.evaluation import per_image
+from lightning_centernet.results import write_coco_results
 from lightning_centernet.results_kitti import write_kitti_results
-from lightning_centernet.types import Batch
+from lightning_centernet.types import Batch, Tensors
+
+
+class CocoResults(Callback):
+    """Write what is detected in validation and test as COCO's result files, one for each of its evaluations.
+
+    These are `<directory>/bbox.json`, and of poses `<directory>/keypoints.json`. A later epoch overwrites them; of
+    several processes the first writes what all have found.
+
+    Args:
+        directory: made if missing.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.found: dict[int, Tensors] = {}
+
+    def on_validation_epoch_start(self, *_: object) -> None:
+        """Forget the images of the last epoch."""
+        self.found = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: int
+    ) -> None:
+        """Keep what is found in the images of a batch."""
+        for image in per_image(outputs["detections"], batch, int(pl_module.stride)):  # type: ignore[arg-type]  # CenterNet's
+            self.found[int(image["image_id"])] = {name: values.cpu() for name, values in image.items()}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
+        images = _of_all_processes(self.found, trainer).values()
+        if trainer.sanity_checking or not trainer.is_global_zero or not images:
+            return
+        for kind, field in (("bbox", "boxes"), ("keypoints", "keypoints")):
+            if all(field in image for image in images):
+                write_coco_results(self.directory / f"{kind}.json", images, pl_module.category_ids, kind)  # type: ignore[arg-type]  # CenterNet's
+
+    def on_test_epoch_start(self, *_: object) -> None:
+        """Forget the images of another test."""
+        self.found = {}
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: int
+    ) -> None:
+        """Keep what is found in the images of a batch."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
+        self.on_validation_epoch_end(trainer, pl_module)
+
+
+def _of_all_processes(found: dict[int, Tensors], trainer: Trainer) -> dict[int, Tensors]:
+    """Take in what the other processes have found; samplers give some images to several."""
+    if trainer.world_size == 1:
+        return found
+    ranks: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(ranks, found)
+    images = {image_id: image for rank in ranks for image_id, image in rank.items()}
+    return {image_id: images[image_id] for image_id in sorted(images)}
 
 
 class KittiResults(Callback):

@@ -6,7 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from lightning_centernet.errors import UserError
 
@@ -15,23 +17,37 @@ def coco_results(predictions: Iterable[Mapping[str, Any]], category_ids: Sequenc
     """List all detections as plain numbers, unrounded.
 
     Args:
-        predictions: for each image `boxes` (k, 4) xyxy in original pixels, `scores` (k,), `labels` (k,), `image_id` ().
+        predictions: for each image `boxes` (k, 4) xyxy in original pixels, `scores` (k,), `labels` (k,), `image_id` (),
+            and of poses `keypoints` (k, J, 2).
         category_ids: the data set's own id of each label.
 
     Returns:
-        One `image_id`, `category_id`, `bbox` (x, y, width, height) and `score` for each detection.
+        One `image_id`, `category_id`, `bbox` (x, y, width, height) and `score` for each detection; and of poses
+        `keypoints`, x, y and 1 of each joint, for COCO knows no confidence of a joint.
     """
     return [result for image in predictions for result in _image_results(image, category_ids)]
 
 
-def write_coco_results(path: str | Path, predictions: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> None:
+def write_coco_results(
+    path: str | Path,
+    predictions: Iterable[Mapping[str, Any]],
+    category_ids: Sequence[int],
+    only: Literal["bbox", "keypoints"] | None = None,
+) -> None:
     """Write `coco_results` as a JSON file: all of it, or in case of failure nothing.
+
+    Args:
+        path: its folder is made if missing.
+        predictions: as of `coco_results`.
+        category_ids: as of `coco_results`.
+        only: keep what this evaluation reads. Given boxes too, that of poses tells by these, instead of by the joints,
+            which detections are medium and which are large.
 
     Raises:
         UserError: the file cannot be written there, or a number is not finite.
     """
     path = Path(path)
-    text = _json(coco_results(predictions, category_ids))
+    text = _json([_only(result, only) for result in coco_results(predictions, category_ids)])
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,18 +59,35 @@ def write_coco_results(path: str | Path, predictions: Iterable[Mapping[str, Any]
 
 def _image_results(image: Mapping[str, Any], category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
     boxes, scores = (image[key].detach().cpu().double().tolist() for key in ("boxes", "scores"))
-    for (x1, y1, x2, y2), score, label in zip(boxes, scores, image["labels"].tolist(), strict=True):
+    labels, poses = image["labels"].tolist(), _poses(image)
+    for (x1, y1, x2, y2), score, label, pose in zip(boxes, scores, labels, poses, strict=True):
         yield {
             "image_id": int(image["image_id"]),
             "category_id": category_ids[label],
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "score": score,
-        }
+        } | pose
+
+
+def _poses(image: Mapping[str, Any]) -> list[dict[str, list[float]]]:
+    if "keypoints" not in image:
+        return [{}] * len(image["labels"])
+    joints = F.pad(image["keypoints"].detach().cpu().double(), (0, 1), value=1.0)
+    return [{"keypoints": joint} for joint in joints.flatten(1).tolist()]
+
+
+def _only(result: dict[str, Any], kind: str | None) -> dict[str, Any]:
+    kept = ("image_id", "category_id", kind, "score")
+    return {key: value for key, value in result.items() if kind is None or key in kept}
+
+
+def _finite(result: Mapping[str, Any]) -> bool:
+    return all(map(math.isfinite, [result["score"], *result.get("bbox", ()), *result.get("keypoints", ())]))
 
 
 def _json(results: list[dict[str, Any]]) -> str:
     try:
         return json.dumps(results, allow_nan=False)
     except ValueError as error:
-        broken = next(item for item in results if not all(map(math.isfinite, [item["score"], *item["bbox"]])))
+        broken = next(result for result in results if not _finite(result))
         raise UserError(f"image {broken['image_id']}: a detection is not finite: {broken}; train anew") from error

@@ -1,0 +1,97 @@
+"""COCO's result files of an evaluation, read by the official tool."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch.distributed
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from lightning_centernet.data import coco_data
+from lightning_centernet.result_files import CocoResults
+from lightning_centernet.results import write_coco_results
+from tests.fakes import PICTURES, SQUARE, pose_content, write_coco
+from tests.tiny import DETECTION, quiet_trainer, tiny_model
+
+POSES = {"hm": 3, "wh": 2, "reg": 2, "hps": 8, "hm_hp": 4, "hp_offset": 2}
+TOLERANT = [5.0] * 4  # sigmas that forgive an untrained model
+OKS = ("oks_map", "oks_map_50", "oks_map_75")
+
+
+@pytest.fixture
+def file(tmp_path):
+    content = pose_content()
+    for category in content["categories"]:
+        if "sigmas" in category:
+            category["sigmas"] = TOLERANT
+    return write_coco(tmp_path, PICTURES, content)[0]
+
+
+def data_of(file):
+    own = {"train_annotations": file, "train_images": file.parent / "images"}
+    test = {"test_annotations": file, "test_images": file.parent / "images"}
+    return coco_data(**own, **test, val_fraction=0.5, input_size=(64, 64), batch_size=2, num_workers=0)
+
+
+def model_of(data, heads=POSES, **skeleton):
+    classes, category_ids = ("bird", "cat", "dog"), (3, 17, 90)
+    return tiny_model(heads, classes=classes, category_ids=category_ids, input_size=(64, 64), **skeleton).eval()
+
+
+def test_the_official_tool_gives_the_metrics_of_the_test(file, tmp_path):
+    data = data_of(file)
+    model = model_of(data, skeleton={"names": SQUARE, "sigmas": TOLERANT})
+    trainer = quiet_trainer(callbacks=[CocoResults(tmp_path / "coco")])
+    (scores,) = trainer.test(model, data, verbose=False)
+    for kind, names in (("keypoints", OKS), ("bbox", ("map", "map_50", "map_75"))):
+        coco = COCO(str(file))
+        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / f"coco/{kind}.json")), kind)
+        if kind == "keypoints":
+            evaluation.params.kpt_oks_sigmas = np.array(TOLERANT)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        np.testing.assert_allclose([scores[f"test/{name}"] for name in names], evaluation.stats[:3], atol=1e-6)
+    assert scores["test/oks_map"] > 0.1
+
+
+def test_they_hold_what_predict_finds_and_nothing_of_an_earlier_epoch(file, tmp_path):
+    data = data_of(file)
+    model, results = model_of(data, skeleton={"names": SQUARE, "sigmas": TOLERANT}), CocoResults(tmp_path / "coco")
+    trainer = quiet_trainer(callbacks=[results])
+    trainer.test(model, data, verbose=False)
+    trainer.validate(model, data, verbose=False)
+    found = [image for batch in quiet_trainer().predict(model, data.val_dataloader()) for image in batch]
+    assert 0 < len(found) < len(PICTURES)
+    for kind in ("bbox", "keypoints"):
+        write_coco_results(tmp_path / "expected.json", found, model.category_ids, kind)
+        expected = json.loads((tmp_path / "expected.json").read_text())
+        assert json.loads((tmp_path / f"coco/{kind}.json").read_text()) == expected
+
+
+def test_boxes_alone(file, tmp_path):
+    data = data_of(file)
+    quiet_trainer(callbacks=[CocoResults(tmp_path / "coco")]).test(model_of(data, DETECTION), data, verbose=False)
+    assert [path.name for path in (tmp_path / "coco").iterdir()] == ["bbox.json"]
+
+
+def test_several_processes(file, tmp_path, monkeypatch):
+    """Each has a part of the images, and one image is seen by both."""
+    data, results = data_of(file), CocoResults(tmp_path / "coco")
+    model = model_of(data, DETECTION)
+    trainer = quiet_trainer(callbacks=[results])
+    trainer.test(model, data, verbose=False)
+    alone = json.loads((tmp_path / "coco/bbox.json").read_text())
+    parts = [{image: results.found[image] for image in images} for images in ((4, 1, 2), (3, 1))]
+
+    def gather(ranks, mine):
+        assert mine is results.found
+        ranks[:] = parts
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(type(trainer), "world_size", 2)
+    results.on_test_epoch_end(trainer, model)
+    assert json.loads((tmp_path / "coco/bbox.json").read_text()) == alone
