@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Objects, Sample
+from lightning_centernet.data.street.boxes3d import boxes3d, visibility
 from lightning_centernet.data.street.camera import NEAR, project
 from lightning_centernet.data.street.layout import build_world
 from lightning_centernet.data.street.painting import Rendering, render
@@ -70,7 +71,8 @@ class Street:
         world = self.world(index)
         rendering = render(world, self.image_size)
         file = f"street_{self.seed}_{index:06d}.png"
-        sample = Sample(rendering.image, annotate(world, rendering), index, file, self.skeleton)
+        camera = world.camera.projection(self.image_size).astype(np.float32)
+        sample = Sample(rendering.image, annotate(world, rendering), index, file, self.skeleton, camera)
         if len(self._kept) < _KEPT:
             self._kept[index] = sample
         return sample
@@ -80,8 +82,8 @@ def annotate(world: World, rendering: Rendering) -> Objects:
     """Return the annotations of a rendered world: boxes cut off at the picture's edge, as in COCO.
 
     What hides an object does not shrink its box. Objects that are tiny, mostly hidden or mostly outside are ignored,
-    and those entirely outside left out. Pedestrians and cyclists have joints: visible, or hidden by something else, or
-    none where they lie outside.
+    and those entirely outside left out. All have their 3D boxes. Pedestrians and cyclists have joints: visible, or
+    hidden by something else, or none where they lie outside.
     """
     height, width = rendering.image.shape[:2]
     boxes = np.clip(rendering.boxes, 0, np.array([width, height, width, height], np.float32))
@@ -92,6 +94,7 @@ def annotate(world: World, rendering: Rendering) -> Objects:
     joints = [_joints(actor, number, world, rendering) for number, actor in enumerate(world.actors)]
     objects = {"boxes": boxes, "labels": labels, "ignore": ignore, "area": sides.prod(1)}
     objects["keypoints"] = np.array(joints, np.float32).reshape(-1, len(JOINTS), 3)
+    objects |= boxes3d(world.actors, world.camera.projection((height, width))) | visibility(rendering, boxes)
     return {name: values[inside] for name, values in objects.items()}
 
 

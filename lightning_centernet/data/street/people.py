@@ -46,6 +46,13 @@ def keypoints(actor: Actor) -> Floats:
     return place(_joints(actor), actor)
 
 
+def pedestrian_length(actor: Actor) -> float:
+    """Return the metres that a pedestrian takes up now, the same before as behind; `dimensions` hold a whole stride."""
+    rods = _body(_joints(actor), actor.dimensions[0])
+    reach = np.maximum(np.abs(rods.starts[:, 0]), np.abs(rods.ends[:, 0])) + rods.radii
+    return 2 * float(reach.max())
+
+
 def pedestrian_faces(actor: Actor) -> Faces:
     """Return a pedestrian's faces, far to near."""
     return _rod_faces(_body(_joints(actor), actor.dimensions[0]), actor)
