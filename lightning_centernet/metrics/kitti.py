@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch.distributed
 from torch import Tensor
 
 from lightning_centernet.metrics.kitti_precision import evaluate
-from lightning_centernet.metrics.kitti_rules import Detections, Floats, Targets, labels_of_types
+from lightning_centernet.metrics.kitti_rules import HEIGHTS, Detections, Floats, Targets, labels_of_types, make_rules
 from lightning_centernet.metrics.states import ImageStates, each_image_once, on_host, refuse_repeated
 from lightning_centernet.types import Tensors
 
@@ -32,9 +32,12 @@ class KittiMetrics(ImageStates):
     Args:
         classes: the names of the labels 0, 1, ... Car, Pedestrian and Cyclist have the benchmark's rules, in upper or
             lower case; any other class has those of Cyclist.
+        rules: classes of other names, and the one of these three whose rules they have instead: {"vehicle": "Car"}.
+        heights: pixels that an object must be high to count as easy, moderate and hard. KITTI's are for pictures 375
+            pixels high.
 
     Raises:
-        UserError: a class name is given twice.
+        UserError: a class name is given twice, or rules or heights are impossible.
     """
 
     full_state_update = False
@@ -44,10 +47,12 @@ class KittiMetrics(ImageStates):
     targets: list[Tensor]  # for each image (n, 16), the columns of TARGET
     image_ids: list[Tensor]  # for each image (1,)
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(
+        self, classes: Sequence[str], rules: Mapping[str, str] | None = None, heights: Sequence[float] = HEIGHTS
+    ) -> None:
         super().__init__()
         refuse_repeated(classes)
-        self.classes = tuple(classes)
+        self.rules = make_rules(classes, rules, heights)
         for name in ("detections", "targets", "image_ids"):
             self.add_state(name, default=[], dist_reduce_fx=None)
 
@@ -66,7 +71,7 @@ class KittiMetrics(ImageStates):
         """
         for prediction, target in zip(predictions, targets, strict=True):
             self.detections.append(_rows(prediction, DETECTION))
-            self.targets.append(_rows(_with_labels(target, self.classes), TARGET))
+            self.targets.append(_rows(_with_labels(target, self.rules.classes), TARGET))
             self.image_ids.append(target["image_id"].reshape(1))
 
     def compute(self) -> dict[str, float]:
@@ -77,7 +82,9 @@ class KittiMetrics(ImageStates):
             orientation, `bev` from above, `3d` by volume; `ap11` or `ap40`, the average over 11 or 40 recalls; `easy`,
             `moderate` or `hard`; the overlap that a match must exceed, of which bev and 3d also have a relaxed one.
             Where no object counts it is -1; the benchmark's program prints 0 or nothing. `aos` is left out if an object
-            lacks its orientation, `bev` and `3d` if none has a box in space.
+            lacks its orientation, `bev` and `3d` if none has a box in space. Beside these the mean error of depths, of
+            the objects found in the image: `Car/depth_error_metres_moderate_iou0.5`, and `..._relative_...`, a share
+            of the true depth; see `kitti_precision.depth_errors`.
         """
         states = each_image_once(on_host(self._held()))
         found, meant = _fields(states["detections"], DETECTION), _fields(states["targets"], TARGET)
@@ -89,7 +96,7 @@ class KittiMetrics(ImageStates):
                 truncation=meant["truncation"][:, 0],
                 occlusion=meant["occlusion"][:, 0],
             ),
-            self.classes,
+            self.rules,
         )
 
 

@@ -6,13 +6,16 @@ as the benchmark's own evaluation program has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_centernet.errors import UserError
+
 TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
+RULED = ("Car", "Pedestrian", "Cyclist")  # the types that the benchmark evaluates
 NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}  # too similar to hold a confusion against anyone
 DONT_CARE = -1  # label of a region where nothing is labelled
 UNRELATED = -2  # label of an object that is of no class of ours
@@ -33,6 +36,45 @@ class Difficulty:
 
 
 DIFFICULTIES = (Difficulty("easy", 40, 0, 0.15), Difficulty("moderate", 25, 1, 0.3), Difficulty("hard", 25, 2, 0.5))
+HEIGHTS = tuple(difficulty.height for difficulty in DIFFICULTIES)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is measured by which of the benchmark's rules."""
+
+    classes: tuple[str, ...]  # by label
+    types: tuple[str, ...]  # by label, in lower case: those of RULED whose rules hold, or else the class's own name
+    difficulties: tuple[Difficulty, ...]
+
+
+def make_rules(
+    classes: Sequence[str], types: Mapping[str, str] | None = None, heights: Sequence[float] = HEIGHTS
+) -> Rules:
+    """Put rules together.
+
+    Args:
+        classes: names by label.
+        types: classes of other names than the benchmark's, and the type of `RULED` whose rules they have.
+        heights: of the difficulties, in pixels.
+
+    Raises:
+        UserError: `types` names a class or a type that is none, or `heights` are not three numbers above 0.
+    """
+    types = types or {}
+    for name, kind in types.items():
+        if name not in classes:
+            raise UserError(f"metrics.rules names {name!r}, which is none of the classes {', '.join(classes)}")
+        if kind not in RULED:
+            raise UserError(f"metrics.rules={{{name}: {kind}}}: KITTI has rules for {', '.join(RULED)} only")
+    if len(heights) != len(DIFFICULTIES) or not min(heights) > 0:
+        raise UserError(f"metrics.heights={list(heights)}: must be pixels for easy, moderate and hard: {list(HEIGHTS)}")
+    limits = zip(DIFFICULTIES, heights, strict=True)
+    return Rules(
+        classes=tuple(classes),
+        types=tuple(types.get(name, name).casefold() for name in classes),
+        difficulties=tuple(replace(difficulty, height=height) for difficulty, height in limits),
+    )
 
 
 @dataclass(frozen=True)
@@ -57,8 +99,8 @@ class Objects:
 
     @property
     def solid(self) -> Flags:
-        """Which have a box in space."""
-        return np.asarray(np.isfinite(self.solids).all(1) & (self.solids[:, 3:6] > 0).all(1))
+        """Which have a box in space, be it an impossible one; KITTI writes -1000 for none."""
+        return np.asarray(np.isfinite(self.solids).all(1) & (self.solids[:, 0] != -1000))
 
 
 @dataclass(frozen=True)
@@ -87,7 +129,7 @@ class Roles:
     small: Flags  # detections: neither right nor wrong; they can still find something, whatever their class
 
 
-def cast(detections: Detections, targets: Targets, classes: Sequence[str], label: int, difficulty: Difficulty) -> Roles:
+def cast(detections: Detections, targets: Targets, types: Sequence[str], label: int, difficulty: Difficulty) -> Roles:
     """Give each object its part."""
     hard = (
         (targets.occlusion > difficulty.occlusion)
@@ -95,17 +137,16 @@ def cast(detections: Detections, targets: Targets, classes: Sequence[str], label
         | (targets.heights < difficulty.height)
     )
     same = targets.labels == label
-    names = [name.casefold() for name in classes]
-    neighbour = NEIGHBOURS.get(names[label])
-    similar = targets.labels == names.index(neighbour) if neighbour in names else np.zeros_like(same)
+    neighbour = NEIGHBOURS.get(types[label])
+    similar = targets.labels == types.index(neighbour) if neighbour in types else np.zeros_like(same)
     wanted = same & ~targets.ignore & ~hard
     small = np.abs(detections.heights) < difficulty.height
     return Roles(wanted, (same | similar) & ~wanted, (detections.labels == label) & ~small, small)
 
 
-def minimal_overlaps(name: str, measure: str) -> tuple[float, ...]:
+def minimal_overlaps(kind: str, measure: str) -> tuple[float, ...]:
     """List the overlaps that a match must exceed: the benchmark's, then a relaxed one that 3D papers add."""
-    strict, relaxed = (0.7, 0.5) if name.casefold() == "car" else (0.5, 0.25)
+    strict, relaxed = (0.7, 0.5) if kind == "car" else (0.5, 0.25)
     return (strict,) if measure in ("bbox", "aos") else (strict, relaxed)
 
 
