@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class Skeleton:
         paired = [name for pair in self.flip_pairs or () for name in pair]
         if len(set(paired)) < len(paired):
             raise UserError(f"keypoints.flip_pairs={self.flip_pairs}: a joint stands in more than one pair")
-        if self.sigmas is not None and (len(self.sigmas) != len(self.names) or min(self.sigmas) <= 0):
+        positive = [sigma for sigma in self.sigmas or () if 0 < sigma < math.inf]
+        if self.sigmas is not None and not len(self.sigmas) == len(positive) == len(self.names):
             raise UserError(f"keypoints.sigmas={self.sigmas}: must be {len(self.names)} positive numbers, one a joint")
 
     def __len__(self) -> int:

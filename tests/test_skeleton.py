@@ -67,6 +67,7 @@ def test_unknown_tolerances():
         ({"names": ["a", "b", "c"], "flip_pairs": [["a", "b"], ["b", "c"]]}, "more than one pair"),
         ({"names": ["a", "b"], "sigmas": [0.1]}, "must be 2 positive numbers"),
         ({"names": ["a", "b"], "sigmas": [0.1, 0]}, "must be 2 positive numbers"),
+        ({"names": ["a", "b"], "sigmas": [0.1, float("nan")]}, "must be 2 positive numbers"),
         ({"names": ["a"], "sigmas": ["wide"]}, "does not describe joints"),
     ],
 )

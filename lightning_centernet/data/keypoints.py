@@ -64,17 +64,23 @@ def coco_skeleton(file: object, categories: Sequence[Entry], given: Mapping[str,
 
 
 def _described(file: object, category: Entry) -> dict[str, Any]:
-    names, numbers = category["keypoints"], range(1, len(category["keypoints"]) + 1)
+    names, where = category["keypoints"], f"{file}: category {category['name']!r}"
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: keypoints must be a list of the joints' names, not {names!r}")
     values = {"names": names, "sigmas": category.get("sigmas")}
     for key, ours in (("skeleton", "edges"), ("flip_pairs", "flip_pairs")):
         pairs = category.get(key) or []
-        if not all(isinstance(pair, list) and all(number in numbers for number in pair) for pair in pairs):
-            raise UserError(
-                f"{file}: category {category['name']!r}: {key} must be pairs of numbers from 1 to {len(names)}"
-            )
+        if not isinstance(pairs, list) or not all(_is_pair(pair, len(names)) for pair in pairs):
+            raise UserError(f"{where}: {key} must be pairs of numbers from 1 to {len(names)}, not {pairs}")
         if pairs:
             values[ours] = [[names[number - 1] for number in pair] for pair in pairs]
     return values
+
+
+def _is_pair(value: object, joints: int) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(isinstance(number, int) and 1 <= number <= joints for number in value)
 
 
 def coco_keypoints(
@@ -121,7 +127,7 @@ def _row(value: object, joints: int) -> NDArray[np.float64] | None:
         return np.zeros((joints, 3))
     try:
         return np.array(value, dtype=np.float64).reshape(joints, 3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -83,7 +83,7 @@ def corrupt(value: Any) -> Any:
     return content
 
 
-@pytest.mark.parametrize("value", [[1, 2, 2] * 3, [1, 2] * 4, "joints", [1, 2, "x"] * 4, 7])
+@pytest.mark.parametrize("value", [[1, 2, 2] * 3, [1, 2] * 4, "joints", [1, 2, "x"] * 4, 7, [10**400] * 12])
 def test_another_number_of_joints(tmp_path: Path, value: Any) -> None:
     with pytest.raises(UserError, match=r"instances\.json: annotation 101: keypoints must be 12 numbers, .* 4 joints"):
         read(tmp_path, corrupt(value))
@@ -124,7 +124,16 @@ def test_two_kinds_of_joints(tmp_path: Path) -> None:
         read(tmp_path, content)
 
 
-@pytest.mark.parametrize("pairs", [[[1, 5]], [[0, 1]], [["a", "b"]], [3]])
+@pytest.mark.parametrize("names", [17, "nose", {"nose": 1}, [1, 2, 3, 4], [["nose"]] * 4])
+def test_joints_without_names(tmp_path: Path, names: Any) -> None:
+    content = pose_content()
+    for category in content["categories"]:
+        category["keypoints"] = names
+    with pytest.raises(UserError, match="category 'dog': keypoints must be a list of the joints' names, not"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("pairs", [[[1, 5]], [[0, 1]], [["a", "b"]], [3], 3, {"a": 1}, [[1, 2, 3]], [[1.0, 2.0]]])
 def test_wrong_edges(tmp_path: Path, pairs: Any) -> None:
     content = pose_content()
     content["categories"][0]["skeleton"] = pairs
