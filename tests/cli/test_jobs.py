@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.cli.conftest import FEW, TINY, Run
 from tests.cli.test_conf import CONF
-from tests.fakes import PICTURES, fake_pictures, write_coco, write_voc
+from tests.fakes import PICTURES, fake_pictures, pose_content, write_coco, write_voc
 from tests.fakes_kitti import write_kitti
 
 
@@ -189,7 +189,8 @@ def voc_words(folder: Path) -> list[str]:
 
 
 def coco_words(folder: Path) -> list[str]:
-    annotations, images = write_coco(folder, fake_pictures(4))
+    pictures = fake_pictures(4)
+    annotations, images = write_coco(folder, pictures, pose_content(pictures))
     return [f"data.train_annotations={annotations}", f"data.train_images={images}"]
 
 
@@ -204,6 +205,7 @@ def street_words(folder: Path) -> list[str]:
 def fake_data(recipe: str) -> Callable[[Path], list[str]]:
     text = (CONF / f"experiment/{recipe}.yaml").read_text()
     formats = {"/data: coco": coco_words, "/data: voc": voc_words, "/data: kitti": kitti_words}
+    formats["[multi_pose_dla34_1x]"] = coco_words
     return next((words for line, words in formats.items() if line in text), street_words)
 
 

@@ -39,7 +39,14 @@ def test_poses_are_learned_measured_and_predicted(run: Run, capsys: pytest.Captu
     for score in SCORES:
         assert f"val/{score} " in rows
     assert run("predict", f"ckpt_path={checkpoint}", "source=pose/images", "output_dir=found", "trainer=cpu") == 0
-    assert json.loads(Path("found/predictions.json").read_text())
+    found = json.loads(Path("found/predictions.json").read_text())
+    assert all(len(result["bbox"]) == 4 and len(result["keypoints"]) == 12 for result in found)
+    assert {result["category_id"] for result in found} <= {3, 17, 90}
+    tested = [*few[:3], *(word.replace("val_", "test_") for word in few[3:4]), *few[4:]]
+    assert run("test", *tested, "callbacks=[progress,coco_results]", "output_dir=tested") == 0
+    results = json.loads(Path("tested/coco/keypoints.json").read_text())
+    assert all(result.keys() == {"image_id", "category_id", "keypoints", "score"} for result in results)
+    assert len(results) == len(json.loads(Path("tested/coco/bbox.json").read_text())) > 0
 
 
 def test_joints_that_the_file_does_not_name(run: Run, capsys: pytest.CaptureFixture) -> None:
