@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from lightning_centernet.heads.objects import Objects
+from lightning_centernet.heads.regression import read_field
 from lightning_centernet.heads.spec import Head, target
 from lightning_centernet.losses import Contribution, attribute_terms
 from lightning_centernet.types import Batch, Detections, Tensors
+
+_KINDS = (2, 3, 3)  # attributes of cycles, of pedestrians, of vehicles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,14 @@ class Attributes(Head):
     def target_keys(self) -> tuple[str, ...]:
         """Key of the target."""
         return (self.name,)
+
+    def encode(self, objects: Objects) -> Tensors:
+        """Encode the attribute that each object has; what its kind of object cannot have is masked."""
+        attributes = read_field(objects, "attributes", self)
+        known = (objects.mask & attributes.isfinite().all(-1)).unsqueeze(-1)
+        attributes = torch.where(known, attributes, 0.0)
+        kinds = [part.amax(-1, keepdim=True).expand_as(part) for part in attributes.split(_KINDS, dim=-1)]
+        return {self.name: attributes, f"{self.name}_mask": torch.cat(kinds, dim=-1)}
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Sequence[Contribution]:
         """Average the cross entropies of the attributes that the object's kind can have."""
