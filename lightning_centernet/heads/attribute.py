@@ -31,7 +31,7 @@ class Attributes(Head):
         attributes = read_field(objects, "attributes", self)
         known = (objects.mask & attributes.isfinite().all(-1)).unsqueeze(-1)
         attributes = torch.where(known, attributes, 0.0)
-        kinds = [part.amax(-1, keepdim=True).expand_as(part) for part in attributes.split(_KINDS, dim=-1)]
+        kinds = [part.amax(-1, keepdim=True).expand_as(part) for part in torch.split(attributes, _KINDS, dim=-1)]
         return {self.name: attributes, f"{self.name}_mask": torch.cat(kinds, dim=-1)}
 
     def criterion(self, prediction: Tensor, batch: Batch) -> Sequence[Contribution]:
