@@ -10,11 +10,13 @@ import torch
 from lightning_centernet import encode, standard_heads
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.camera import mirror_angle
-from lightning_centernet.heads.box3d import encode_rotation
+from lightning_centernet.heads.rotation import encode_rotation
 from tests.golden_files import COMMITTED, cases, load, part
 from tests.test_encoding_golden import annotations_of, assert_same_target, own_transform
 
 SIZES = {"dep": ("depth", 1), "dim": ("dim", 3), "rot": ("alpha", 1), "amodel_offset": ("amodel_center", 2)}
+# CenterTrack counts attributes from 1, and writes velocities far below 0 where there is none.
+MOTION = {"nuscenes_att": "attributes", "velocity": "velocity"}
 FIELDS = {"dep": "depth", "dim": "dimensions", "rot": "alpha", "amodel_offset": "amodal_centers"}
 
 
@@ -31,6 +33,7 @@ def annotations_3d(sample, description):
             if key in annotation:
                 column[0, slot] = torch.tensor(annotation[key])
         objects[FIELDS[head]] = column
+    objects |= motion_of(sample, description["max_objs"])
     objects["alpha"], objects["depth"] = objects["alpha"].squeeze(-1), objects["depth"].squeeze(-1)
     if sample["flipped"]:
         objects["alpha"] = mirror_angle(objects["alpha"])
@@ -40,6 +43,17 @@ def annotations_3d(sample, description):
     else:
         scale = (sample["aug"] or {"scale": 1.0})["scale"]
     return objects | {"scale": torch.tensor([scale])}
+
+
+def motion_of(sample, slots):
+    """Bring what the annotations say of nuScenes' attributes and of velocities into our fields."""
+    attributes, velocity = torch.full((1, slots, 8), torch.nan), torch.full((1, slots, 3), torch.nan)
+    for slot, annotation in enumerate(sample["anns"][:slots]):
+        if annotation.get("attributes"):
+            attributes[0, slot] = torch.eye(8)[annotation["attributes"] - 1]
+        if min(annotation.get("velocity", [-1e4])) > -1000 and not sample["flipped"]:  # mirrored ones are not learned
+            velocity[0, slot] = torch.tensor(annotation["velocity"][:3])
+    return {"attributes": attributes, "velocity": velocity}
 
 
 def samples(path):
@@ -54,9 +68,9 @@ def samples(path):
 @pytest.mark.parametrize("path", cases("targets_centertrack_*ddd*"))
 def test_centertrack(path):
     for description, sample, expected, grid in samples(path):
-        heads = standard_heads({"hm": description["num_classes"], "wh": 2, "reg": 2} | dict.fromkeys(FIELDS))
+        heads = standard_heads({"hm": description["num_classes"], "wh": 2, "reg": 2} | dict.fromkeys(FIELDS | MOTION))
         targets = encode(annotations_3d(sample, description), heads, grid)
-        assert {"dep_mask", "dim_mask", "rot_mask", "amodel_offset_mask"} <= targets.keys()
+        assert {f"{name}_mask" for name in FIELDS | MOTION} <= targets.keys()
         for key, value in targets.items():
             assert_same_target(key, value[0], expected, targets["mask"][0].bool())
 

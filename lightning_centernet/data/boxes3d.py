@@ -1,18 +1,90 @@
-"""3D boxes in data sets: moving them with their pictures, and checking them against their 2D boxes."""
+"""3D boxes in data sets: which can be used, moving them with their pictures, checking them against their 2D boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.boxes3d import corners
-from lightning_centernet.geometry.camera import mirror_angle, project_boxes
+from lightning_centernet.geometry.camera import mirror_angle, project, project_boxes
+
+_logger = logging.getLogger(__name__)
 
 _NEAR = 0.1  # metres: what is closer has no projection
+_ROUNDING = 0.01  # radians: KITTI's files have two decimals
+UNKNOWN = {"alpha": -10, "dimensions": -1, "location": -1000, "rotation_y": -10}  # what KITTI writes
+_RULES = {
+    "dimensions": "are not positive",
+    "location": "is not in front of the camera",
+    "alpha": "is not in [-pi, pi]",
+    "rotation_y": "is not in [-pi, pi]",
+}
+
+Floats = NDArray[np.float64]
+
+
+def usable_boxes3d(
+    columns: Mapping[str, Floats], calibrations: Floats, describe: Callable[[int], str]
+) -> dict[str, Floats]:
+    """Take the 3D boxes that can be; of the others what depends on the mistake becomes NaN, and they are reported.
+
+    Args:
+        columns: `dimensions` (n, 3), `location` (n, 3), `alpha` (n, 1) and `rotation_y` (n, 1), as the files state
+            them; in rows of `UNKNOWN` nothing is stated.
+        calibrations: (n, 3, 4), each object's camera.
+        describe: names an object in the report.
+
+    Returns:
+        The same, angles as (n,), with `depth` (n,) and `amodal_centers` (n, 2), float64.
+    """
+    possible = _possible(columns)
+    _report(columns, possible, describe)
+    boxed = possible["dimensions"] & possible["location"]
+    kept = possible | {"dimensions": boxed, "location": boxed}
+    fields = {name: np.where(kept[name][:, None], columns[name], np.nan) for name in kept}
+    fields["depth"] = fields["location"][:, 2]
+    fields["amodal_centers"] = _projected_middles(fields["location"], fields["dimensions"], calibrations)
+    for name in ("alpha", "rotation_y"):
+        fields[name] = np.clip(fields[name][:, 0], -np.pi, np.pi)
+    return fields
+
+
+def _possible(columns: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
+    finite = {name: np.asarray(np.isfinite(columns[name]).all(axis=1)) for name in _RULES}
+    rules = {
+        "dimensions": (columns["dimensions"] > 0).all(axis=1),
+        "location": columns["location"][:, 2] > 0,
+        "alpha": np.abs(columns["alpha"][:, 0]) <= np.pi + _ROUNDING,
+        "rotation_y": np.abs(columns["rotation_y"][:, 0]) <= np.pi + _ROUNDING,
+    }
+    return {name: finite[name] & rule for name, rule in rules.items()}
+
+
+def _report(
+    columns: Mapping[str, Floats], possible: Mapping[str, NDArray[np.bool_]], describe: Callable[[int], str]
+) -> None:
+    lines = {
+        (row, name): f"{describe(row)}: {name} {columns[name][row].tolist()} {rule}"
+        for name, rule in _RULES.items()
+        for row in np.flatnonzero((columns[name] != UNKNOWN[name]).any(axis=1) & ~possible[name]).tolist()
+    }
+    if lines:
+        message = "%d of %d objects have an impossible value, and are used without what depends on it; the first: %s"
+        _logger.warning(message, len({row for row, _ in lines}), len(columns["alpha"]), next(iter(lines.values())))
+
+
+def _projected_middles(location: Floats, dimensions: Floats, calibrations: Floats) -> Floats:
+    middle = location.copy()
+    middle[:, 1] -= dimensions[:, 0] / 2
+    pixels = project(torch.from_numpy(middle).unsqueeze(1), torch.from_numpy(calibrations))
+    return np.asarray(pixels.squeeze(1).numpy(), dtype=np.float64)
 
 
 def move_boxes3d(objects: Mapping[str, Tensor], matrix: Tensor) -> dict[str, Tensor]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lightning_centernet.data.coco import read_coco
+from lightning_centernet.data.coco_boxes3d import AlphaOrigin
 from lightning_centernet.data.images import ImageDataset
 from lightning_centernet.data.kitti import CLASSES, read_kitti
 from lightning_centernet.data.module import DetectionData, Source
@@ -60,6 +61,9 @@ def coco_data(
     val_fraction: float = 0.1,
     fields: Sequence[str] = (),
     keypoints: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    ignored: Mapping[str, str | None] | None = None,
+    alpha: AlphaOrigin = "projected",
     **common: Any,
 ) -> DetectionData:
     """Feed from COCO JSON files.
@@ -74,8 +78,12 @@ def coco_data(
         val_fraction: used only without `val_annotations`.
         fields: further keys of an annotation, for heads of one's own.
         keypoints: what the joints are, where the file does not say it; see `read_coco`.
+        classes: categories to find, by label; None for all.
+        ignored: categories to ignore as another class, or as any; see `read_coco`.
+        alpha: of 3D boxes; see `read_coco`.
         common: the keywords of `DetectionData`.
     """
+    read = partial(read_coco, fields=fields, keypoints=keypoints, classes=classes, ignored=ignored, alpha=alpha)
 
     def source(annotations: str | Path | None, images: str | Path | None) -> Callable[[], ImageDataset] | None:
         if annotations is None:
@@ -83,7 +91,7 @@ def coco_data(
         folder = images or train_images
         if folder is None:
             raise UserError(f"{annotations}: the folder of its pictures is not given: set train_images")
-        return cache(lambda: read_coco(annotations, folder, fields, keypoints))
+        return cache(lambda: read(annotations, folder))
 
     full, val = source(train_annotations, train_images), source(val_annotations, val_images)
     test = source(test_annotations, test_images)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from lightning_centernet.data.boxes3d import usable_boxes3d
 from lightning_centernet.data.images import ImageDataset, read_size
 from lightning_centernet.data.kitti_calibration import read_projection
 from lightning_centernet.data.problems import complain
 from lightning_centernet.data.records import ObjectTable, Picture, assemble
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.camera import project
-
-_logger = logging.getLogger(__name__)
 
 TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
 CLASSES = ("Pedestrian", "Car", "Cyclist")  # CenterNet's, in its order
 ALL_FRAMES = "all"
 _SIMILAR = {"Van": "Car", "Truck": "Car", "Person_sitting": "Pedestrian"}  # to be ignored, as in CenterNet
 _COLUMNS = {"truncation": 1, "occlusion": 1, "alpha": 1, "boxes": 4, "dimensions": 3, "location": 3, "rotation_y": 1}
-_UNKNOWN = {"alpha": -10, "dimensions": -1, "location": -1000, "rotation_y": -10}  # what KITTI writes
-_ROUNDING = 0.01  # radians: the files have two decimals
 
 Floats = NDArray[np.float64]
 
@@ -62,17 +55,14 @@ def read_kitti(
     unknown = [name for name in classes if name not in TYPES[:-1]]
     if unknown:
         raise UserError(f"classes={list(classes)}: KITTI has no {unknown[0]!r}: choose from {', '.join(TYPES[:-1])}")
-    pictures, calibrations, objects = list[Picture](), list[Floats](), list[_Object]()
+    pictures, objects = list[Picture](), list[_Object]()
     for stem in _frames(Path(root), base, split):
         picture, calibration = _picture(base, stem), read_projection(base / "calib" / f"{stem}.txt")
         if picture is not None and calibration is not None:
             objects += [each for each in _objects(base, stem, len(pictures)) if _label(each.type, classes)]
-            pictures.append(picture)
-            calibrations.append(calibration)
-    table = _table(objects, classes, np.array(calibrations).reshape(-1, 3, 4))
-    records, skipped = assemble(f"{base} ({split})", pictures, table)
-    cameras = [calibration.astype(np.float32) for calibration in calibrations]
-    records = [replace(record, calibration=camera) for record, camera in zip(records, cameras, strict=True)]
+            pictures.append(picture._replace(calibration=calibration))
+    calibrations = np.array([picture.calibration for picture in pictures]).reshape(-1, 3, 4)
+    records, skipped = assemble(f"{base} ({split})", pictures, _table(objects, classes, calibrations))
     return ImageDataset(records, classes, range(1, len(classes) + 1), skipped)
 
 
@@ -148,8 +138,7 @@ def _table(objects: Sequence[_Object], classes: Sequence[str], calibrations: Flo
     columns = dict(zip(_COLUMNS, np.split(values, np.cumsum(list(_COLUMNS.values()))[:-1], axis=1), strict=True))
     pictures = np.array([each.picture for each in objects], dtype=np.int64)
     labels = np.array([_label(each.type, classes) for each in objects], dtype=np.int64).reshape(-1, 2)
-    fields = _solid(columns, [each.where for each in objects])
-    fields["amodal_centers"] = _project(fields["location"], fields["dimensions"], calibrations[pictures])
+    fields = usable_boxes3d(columns, calibrations[pictures], lambda row: objects[row].where)
     fields |= {name: columns[name][:, 0] for name in ("truncation", "occlusion")}
     boxes = columns["boxes"]
     return ObjectTable(
@@ -161,46 +150,3 @@ def _table(objects: Sequence[_Object], classes: Sequence[str], calibrations: Flo
         | {"types": np.array([TYPES.index(each.type) for each in objects], dtype=np.int64)},
         describe=lambda row: f"{objects[row].where}: box {boxes[row].tolist()}",
     )
-
-
-def _solid(columns: dict[str, Floats], where: Sequence[str]) -> dict[str, Floats]:
-    """Take the 3D boxes; what KITTI marks as unknown, or what cannot be, becomes NaN, and the latter is reported."""
-    known = {name: np.asarray((columns[name] != marker).any(axis=1)) for name, marker in _UNKNOWN.items()}
-    limit = np.pi + _ROUNDING
-    fine = {
-        "dimensions": np.asarray((columns["dimensions"] > 0).all(axis=1)),
-        "location": np.isfinite(columns["location"]).all(axis=1) & (columns["location"][:, 2] > 0),
-        "alpha": np.abs(columns["alpha"][:, 0]) <= limit,
-        "rotation_y": np.abs(columns["rotation_y"][:, 0]) <= limit,
-    }
-    wrong = [
-        f"{where[row]}: {name} {columns[name][row].tolist()} {rule}"
-        for name, rule in _RULES.items()
-        for row in np.flatnonzero(known[name] & ~fine[name]).tolist()
-    ]
-    if wrong:
-        message = "%d of %d objects have an impossible value, and are used without what depends on it; the first: %s"
-        _logger.warning(message, len(wrong), len(where), wrong[0])
-    boxed = fine["dimensions"] & fine["location"]
-    for name in ("dimensions", "location"):
-        fine[name] = boxed
-    fields = {name: np.where(fine[name][:, None], columns[name], np.nan) for name in fine}
-    fields["depth"] = fields["location"][:, 2]
-    for name in ("alpha", "rotation_y"):
-        fields[name] = np.clip(fields[name][:, 0], -np.pi, np.pi)
-    return fields
-
-
-_RULES = {
-    "dimensions": "are not positive",
-    "location": "is not in front of the camera",
-    "alpha": "is not in [-pi, pi]",
-    "rotation_y": "is not in [-pi, pi]",
-}
-
-
-def _project(location: Floats, dimensions: Floats, calibrations: Floats) -> Floats:
-    middle = location.copy()
-    middle[:, 1] -= dimensions[:, 0] / 2
-    pixels = project(torch.from_numpy(middle).unsqueeze(1), torch.from_numpy(calibrations))
-    return np.asarray(pixels.squeeze(1).numpy(), dtype=np.float64)

@@ -18,12 +18,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
-    """A picture as the annotations describe it."""
+    """A picture as the annotations describe it; `calibration` is (3, 4) where it has a camera."""
 
     file: Path
     image_id: int
     width: int
     height: int
+    calibration: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,15 @@ def assemble(source: str, pictures: Sequence[Picture], table: ObjectTable) -> tu
     bounds = np.searchsorted(table.pictures[rows], np.arange(len(pictures) + 1)).tolist()
     columns = {name: column[rows] for name, column in _columns(table).items()}
     records = [
-        Record(*picture, {name: column[start:stop] for name, column in columns.items()})
+        _record(picture, {name: column[start:stop] for name, column in columns.items()})
         for picture, start, stop in zip(pictures, bounds[:-1], bounds[1:], strict=True)
     ]
     return records, skipped
+
+
+def _record(picture: Picture, objects: Objects) -> Record:
+    camera = None if picture.calibration is None else picture.calibration.astype(np.float32)
+    return Record(*picture[:4], objects, camera)
 
 
 def _degenerate(table: ObjectTable, pictures: Sequence[Picture]) -> NDArray[np.bool_]:

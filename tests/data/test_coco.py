@@ -112,7 +112,7 @@ def test_missing_list(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "name"),
     [(key, name) for key, names in (
-        ("images", ("id", "file_name", "width", "height")),
+        ("images", ("id", "file_name")),
         ("annotations", ("image_id", "category_id", "bbox")),
         ("categories", ("id", "name")),
     ) for name in names],
@@ -218,3 +218,15 @@ def test_width_that_is_no_number(tmp_path: Path) -> None:
     content["images"][0]["width"] = None
     with pytest.raises(UserError, match=r"instances\.json: an image's file_name, width or height is wrong"):
         read(tmp_path, content)
+
+
+def test_size_that_is_left_out_is_the_pictures(tmp_path: Path) -> None:
+    content = coco_content()
+    for entry in content["images"]:
+        del entry["width"]
+    whole, less = read(tmp_path / "whole", coco_content()), read(tmp_path / "less", content)
+    sizes = [(record.width, record.height) for record in less.records]
+    assert sizes == [(record.width, record.height) for record in whole.records]
+    (tmp_path / "less/images/pic_b.png").unlink()
+    with pytest.raises(UserError, match=r"pic_b\.png: no such picture file"):
+        read_coco(tmp_path / "less/instances.json", tmp_path / "less/images")
