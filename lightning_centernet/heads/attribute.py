@@ -14,7 +14,7 @@ from lightning_centernet.heads.spec import Head, target
 from lightning_centernet.losses import Contribution, attribute_terms
 from lightning_centernet.types import Batch, Detections, Tensors
 
-_KINDS = (2, 3, 3)  # attributes of cycles, of pedestrians, of vehicles
+_KINDS = [2, 3, 3]  # attributes of cycles, of pedestrians, of vehicles
 
 
 @dataclass(frozen=True, kw_only=True)
