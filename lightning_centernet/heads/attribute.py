@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import read_field
-from lightning_centernet.heads.spec import Head, target
+from lightning_centernet.heads.spec import Head, mean_probability, target
 from lightning_centernet.losses import Contribution, attribute_terms
 from lightning_centernet.types import Batch, Detections, Tensors
 
@@ -47,3 +47,7 @@ class Attributes(Head):
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Give the attributes' probabilities, (B, K, 8)."""
         return {"attributes": values.float().sigmoid()}
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Average the probabilities."""
+        return mean_probability(outputs)

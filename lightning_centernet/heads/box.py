@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import gaussian_rows
+from lightning_centernet.geometry.mirror import mirror_points, reorder
 from lightning_centernet.heads.objects import Objects
-from lightning_centernet.heads.regression import Regression
+from lightning_centernet.heads.regression import Points, Regression
 from lightning_centernet.heads.spec import target
 from lightning_centernet.losses import BoxLoss, Elementwise, Named, widen
 from lightning_centernet.types import Batch, Detections, Tensors
@@ -126,7 +128,7 @@ class Size(Regression):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offset(Regression):
+class Offset(Points):
     """`reg`: the part of the centre that the integer cell loses (CenterNet, section 3)."""
 
     @property
@@ -173,6 +175,10 @@ class Edges(Regression):
     def decode(self, values: Tensor, detections: Detections) -> Tensors:
         """Place the box; it replaces one that was laid round the centre."""
         return {"boxes": detections["cells"].repeat(1, 1, 2) + values}
+
+    def mirror(self, output: Tensor, joints: Sequence[int]) -> Tensor:
+        """Exchange left and right."""
+        return reorder(mirror_points(output), (2, 1, 0, 3))
 
 
 def _box(center: Tensor, size: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import draw_gaussians, gaussian_radius
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
-from lightning_centernet.heads.spec import Head, Location, target
+from lightning_centernet.heads.spec import Head, Location, mean_probability, target
 from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision, quality_focal_ratio
 from lightning_centernet.types import Batch, Tensors
 
@@ -146,3 +146,7 @@ class Heatmap(Head):
         """Draw peaks in place, at the cells (B, N, 2) whose mask (B, N) is true."""
         radii = torch.where(mask, 6 if self.mse else radii, -1)  # three deviations of 2
         draw_gaussians(heatmap, cells, channels, radii, sigma=2.0 if self.mse else None)
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Average the probabilities."""
+        return mean_probability(outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,12 +14,13 @@ from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gather import gather
 from lightning_centernet.geometry.gaussian import gaussian_rows
 from lightning_centernet.geometry.joints import boxes_around, snap_to_peaks
+from lightning_centernet.geometry.mirror import reorder
 from lightning_centernet.geometry.peaks import highest_peaks
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.heatmap import Heatmap
 from lightning_centernet.heads.joints import PlacedJoints, place_joints
 from lightning_centernet.heads.objects import Objects
-from lightning_centernet.heads.regression import Regression
+from lightning_centernet.heads.regression import Points
 from lightning_centernet.heads.spec import Location, raw_output, target
 from lightning_centernet.losses import Elementwise, KeypointLoss, Named
 from lightning_centernet.types import Batch, Detections, Outputs, Tensors
@@ -27,7 +29,7 @@ Hidden = Literal["ignored", "learned"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joints(Regression):
+class Joints(Points):
     """`hps`: each joint minus the integer centre, in output cells, x before y (CenterNet, section 4.2).
 
     The loss `oks` takes an object's area from the target of `wh`. Joints outside the image are not learned. The batch
@@ -77,6 +79,11 @@ class Joints(Regression):
         """Place the joints, (B, K, J, 2); each has the score of its object."""
         joints = torch.unflatten(values, -1, (-1, 2)) + detections["cells"].unsqueeze(2)
         return {"keypoints": joints, "keypoint_scores": detections["scores"].unsqueeze(-1).expand(joints.shape[:-1])}
+
+    def mirror(self, output: Tensor, joints: Sequence[int]) -> Tensor:
+        """Mirror the joints; left and right change places."""
+        _check_mirror(self.name, self.channels // 2, joints)
+        return reorder(super().mirror(output, joints), [2 * joint + axis for joint in joints for axis in (0, 1)])
 
 
 def _sparse(name: str, objects: Objects, joints: PlacedJoints) -> Tensors:
@@ -196,9 +203,14 @@ class JointHeatmap(Heatmap):
         offsets = gather(outputs[name], index.flatten(1)).float()
         return scores.view(index.shape), cells + offsets.view_as(cells)
 
+    def mirror(self, output: Tensor, joints: Sequence[int]) -> Tensor:
+        """Let left and right change places."""
+        _check_mirror(self.name, self.channels, joints)
+        return reorder(output, joints)
+
 
 @dataclass(frozen=True, kw_only=True)
-class JointOffset(Regression):
+class JointOffset(Points):
     """`hp_offset`: the part of a joint's position that its integer cell loses (CenterNet, section 4.2).
 
     Attributes:
@@ -224,3 +236,11 @@ class JointOffset(Regression):
         offsets = torch.where(joints.inside.unsqueeze(-1), joints.points - joints.cells, 0.0)
         mask = learned.float().expand_as(offsets)
         return {self.name: offsets.flatten(1, 2), "hp_offset_mask": mask.flatten(1, 2), "hp_ind": joints.index}
+
+
+def _check_mirror(head: str, count: int, joints: Sequence[int]) -> None:
+    if len(joints) != count:
+        raise UserError(
+            f"head `{head}` has {count} joints, but nothing says which of them change places in a mirror: give the "
+            f"model its skeleton, such as {{'names': ['left_eye', 'right_eye', ...]}}, or do not flip"
+        )

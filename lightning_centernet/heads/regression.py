@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import MissingTargetsError, UserError
+from lightning_centernet.geometry.mirror import mirror_points
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, target, without_encoder
 from lightning_centernet.losses import (
@@ -118,6 +119,15 @@ class Regression(Head):
             UserError: they cannot be made from annotations.
         """
         raise without_encoder(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(Regression):
+    """Regress points, x before y, relative to the corner of the cell that they are read at."""
+
+    def mirror(self, output: Tensor, joints: Sequence[int]) -> Tensor:
+        """Count from the other side of the cell."""
+        return mirror_points(output)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from lightning_centernet.errors import MissingTargetsError, UserError
@@ -128,6 +130,19 @@ class Head(ABC):
         """
         return self.decode(gather(raw_output(outputs, self), index).float(), detections)
 
+    def mirror(self, output: Tensor, joints: Sequence[int]) -> Tensor:
+        """Turn raw outputs for the mirrored image into those for the image; as they are, unless overridden.
+
+        Args:
+            output: (B, channels, h, w), its columns already from left to right as in the image.
+            joints: of each joint the one that is in its place in a mirror.
+        """
+        return output
+
+    def combine(self, outputs: Tensor) -> Tensor:
+        """Average raw outputs for N views of the same images, (N, B, channels, h, w) float32."""
+        return outputs.mean(0)
+
 
 def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
@@ -152,6 +167,11 @@ def without_encoder(name: str) -> MissingTargetsError:
         f"head `{name}` cannot make its targets from annotations: bring batches that hold the encoded targets, "
         f"or remove the head"
     )
+
+
+def mean_probability(logits: Tensor) -> Tensor:
+    """Average probabilities over the first axis; the result are logits again."""
+    return torch.logsumexp(F.logsigmoid(logits), dim=0) - torch.logsumexp(F.logsigmoid(-logits), dim=0)
 
 
 def raw_output(outputs: Mapping[str, Tensor], head: Head) -> Tensor:

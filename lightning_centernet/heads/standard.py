@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.heads.attribute import Attributes
 from lightning_centernet.heads.box import Edges, Offset, Size
-from lightning_centernet.heads.box3d import AmodalOffset, Depth, Dimensions, Rotation
+from lightning_centernet.heads.box3d import AmodalOffset, Depth, Dimensions
 from lightning_centernet.heads.heatmap import Focal, Heatmap
 from lightning_centernet.heads.motion import Displacement, Velocity
 from lightning_centernet.heads.pose import JointHeatmap, JointOffset, Joints
 from lightning_centernet.heads.regression import Field
+from lightning_centernet.heads.rotation import Rotation
 from lightning_centernet.heads.spec import Head
 from lightning_centernet.losses import RotationAverage
 
