@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "decoding": {"geometry", "heads"},
     "lifting": {"geometry"},
     "evaluation": {"decoding", "lifting"},
+    "evaluation_kitti": {"data", "metrics"},
     "models": {"heads"},
     "preparation": {"encoding", "heads"},
     "testing": {"encoding", "heads"},
