@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from lightning_centernet.data.boxes3d import usable_boxes3d
 from lightning_centernet.data.images import ImageDataset, read_size
 from lightning_centernet.data.kitti_calibration import read_projection
+from lightning_centernet.data.kitti_lines import COLUMNS, NUMBERS, TYPES, read_lines
 from lightning_centernet.data.problems import complain
 from lightning_centernet.data.records import ObjectTable, Picture, assemble
 from lightning_centernet.errors import UserError
 
-TYPES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", "DontCare")
 CLASSES = ("Pedestrian", "Car", "Cyclist")  # CenterNet's, in its order
 ALL_FRAMES = "all"
 _SIMILAR = {"Van": "Car", "Truck": "Car", "Person_sitting": "Pedestrian"}  # to be ignored, as in CenterNet
-_COLUMNS = {"truncation": 1, "occlusion": 1, "alpha": 1, "boxes": 4, "dimensions": 3, "location": 3, "rotation_y": 1}
 
 Floats = NDArray[np.float64]
 
@@ -98,29 +97,11 @@ def _picture(base: Path, stem: str) -> Picture | None:
 
 def _objects(base: Path, stem: str, picture: int) -> Iterator[_Object]:
     file = base / "label_2" / f"{stem}.txt"
-    if not file.is_file():
-        if base.name != "testing":
-            complain([f"{file}: no such label file: add it, empty if there are no objects"])
-        return
-    for number, line in enumerate(file.read_text(errors="surrogateescape").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where, (name, *words) = f"{file}, line {number}", line.split()
-        wanted = sum(_COLUMNS.values())
-        values = _numbers(words)
-        if name not in TYPES:
-            complain([f"{where}: unknown type {name!r}: it must be one of {', '.join(TYPES)}"])
-        elif values is None or len(words) not in (wanted, wanted + 1):  # results have a score behind
-            complain([f"{where}: after the type there must be {wanted} numbers, not {line[:200]!r}: is it cut off?"])
-        else:
-            yield _Object(picture, name, values[:wanted], where)
-
-
-def _numbers(words: Sequence[str]) -> list[float] | None:
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        return None
+    if file.is_file():
+        for line in read_lines(file, (NUMBERS, NUMBERS + 1)):  # results have a score behind
+            yield _Object(picture, line.type, line.values[:NUMBERS], line.where)
+    elif base.name != "testing":
+        complain([f"{file}: no such label file: add it, empty if there are no objects"])
 
 
 def _label(name: str, classes: Sequence[str]) -> tuple[int, bool] | None:
@@ -134,8 +115,8 @@ def _label(name: str, classes: Sequence[str]) -> tuple[int, bool] | None:
 
 
 def _table(objects: Sequence[_Object], classes: Sequence[str], calibrations: Floats) -> ObjectTable:
-    values = np.array([each.values for each in objects]).reshape(len(objects), sum(_COLUMNS.values()))
-    columns = dict(zip(_COLUMNS, np.split(values, np.cumsum(list(_COLUMNS.values()))[:-1], axis=1), strict=True))
+    values = np.array([each.values for each in objects]).reshape(len(objects), NUMBERS)
+    columns = dict(zip(COLUMNS, np.split(values, np.cumsum(list(COLUMNS.values()))[:-1], axis=1), strict=True))
     pictures = np.array([each.picture for each in objects], dtype=np.int64)
     labels = np.array([_label(each.type, classes) for each in objects], dtype=np.int64).reshape(-1, 2)
     fields = usable_boxes3d(columns, calibrations[pictures], lambda row: objects[row].where)

@@ -133,7 +133,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("line", [CAR.line[:50], f"{CAR.line} 0.5 1", changed(4, "12,5"), "Car"])
     def test_lines_that_are_cut_off(self, tmp_path: Path, line: str) -> None:
-        self.refused(with_line(tmp_path, line), r"000001\.txt, line 2: after the type there must be 14 numbers")
+        self.refused(with_line(tmp_path, line), r"000001\.txt, line 2: after the type there must be 14 or 15 numbers")
 
     def test_unknown_types(self, tmp_path: Path) -> None:
         self.refused(with_line(tmp_path, changed(0, "car")), r"000001\.txt, line 2: unknown type 'car': .* Car, Van")
