@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import cv2
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -20,11 +18,11 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]  # it has no stubs
 from torch import Tensor
 
-from lightning_centernet.draw import Picture, draw_boxes, draw_heatmap, side_by_side
+from lightning_centernet.draw import Picture, Scene, side_by_side
 from lightning_centernet.errors import UserError
+from lightning_centernet.evaluation import per_image
+from lightning_centernet.skeleton import Skeleton
 from lightning_centernet.types import Batch, Tensors
-
-READABLE = 384  # pixels: a picture whose shorter side is below this is enlarged, to leave room for the names
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +51,7 @@ class Drawable(Protocol):
 
     stride: int
     classes: Sequence[str] | None
+    skeleton: Skeleton | None
 
     def denormalize(self, image: Tensor) -> Tensor:
         """Turn the network's input into (B, 3, H, W) uint8 RGB."""
@@ -61,6 +60,7 @@ class Drawable(Protocol):
 class DrawPredictions(Callback):
     """Show how the first validation images are seen: predictions, ground truth and heat map, side by side.
 
+    Objects are drawn with their joints; or as 3D boxes, and these from above too.
     Writes `<directory>/epoch_000/<image name>.png`, and the same to TensorBoard where it logs. The module is a
     `Drawable` whose `validation_step` returns `outputs`, with the raw `hm`, and `detections` on the output grid. Of
     several processes the first one draws, its own images.
@@ -105,10 +105,10 @@ class DrawPredictions(Callback):
         missing = self.images - len(self.drawn)
         if trainer.sanity_checking or not trainer.is_global_zero or missing <= 0 or not self._drawable(outputs, batch):
             return
+        module, step = cast(Drawable, pl_module), cast(dict[str, Tensors], outputs)
+        found = _detected(module, step["detections"], batch, self.threshold)
         for index, file in enumerate(batch["file"][:missing]):
-            picture = _picture(
-                cast(Drawable, pl_module), cast(dict[str, Tensors], outputs), batch, index, self.threshold
-            )
+            picture = _picture(module, found[index], step["outputs"], batch, index)
             self._keep(trainer, self._new_name(file), picture)
 
     def _drawable(self, outputs: STEP_OUTPUT, batch: Batch) -> bool:
@@ -153,27 +153,26 @@ def _board_image(picture: Picture, png: bytes) -> Summary.Image:
     return Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png)
 
 
-def _picture(module: Drawable, outputs: dict[str, Tensors], batch: Batch, index: int, threshold: float) -> Picture:
+def _picture(module: Drawable, found: Tensors, outputs: Tensors, batch: Batch, index: int) -> Picture:
     """Draw one image of a batch, in the network's input pixels."""
     image = module.denormalize(batch["image"][index : index + 1])[0].permute(1, 2, 0).cpu().numpy()
-    zoom = math.ceil(READABLE / min(image.shape[:2]))
-    picture = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    found = _host({key: outputs["detections"][key][index] for key in ("boxes", "labels", "scores")})
-    found = {key: value[found["scores"] >= threshold] for key, value in found.items()}
-    truth = _host({key: batch["annotations"][key][index] for key in ("boxes", "labels", "ignore", "mask")})
-    labels = truth["labels"].masked_fill(truth["ignore"].bool(), -1)
-    used = truth["mask"].bool()
-    classes = module.classes or ()
-    boxes = found["boxes"] * module.stride * zoom
-    heat = outputs["outputs"]["hm"][index].float().sigmoid().cpu()
-    return side_by_side(
-        {
-            "Predicted": draw_boxes(picture, boxes, found["labels"], classes, found["scores"]),
-            "Ground truth": draw_boxes(picture, truth["boxes"][used] * zoom, labels[used], classes),
-            "Heat map": draw_heatmap(picture, heat),
-        }
-    )
+    calibration = batch["calibration"][index].cpu() if "calibration" in batch else None
+    scene = Scene(image, module.classes or (), module.skeleton, calibration)
+    truth = {name: values for name, values in _annotated(batch["annotations"], index).items() if name in found}
+    panels = {"Predicted": scene.draw(found), "Ground truth": scene.draw(truth)}
+    if scene.has_depth(truth):
+        panels["From above (white: ground truth)"] = scene.draw_above(found, truth)
+    return side_by_side(panels | {"Heat map": scene.draw_heatmap(outputs["hm"][index].float().sigmoid().cpu())})
 
 
-def _host(tensors: Tensors) -> Tensors:
-    return {key: value.detach().cpu() for key, value in tensors.items()}
+def _detected(module: Drawable, detections: Tensors, batch: Batch, threshold: float) -> list[Tensors]:
+    """Map detections to input pixels, lift them where the batch has cameras, and keep those of high scores."""
+    inputs: Batch = {name: batch[name] for name in ("image", "calibration") if name in batch}  # not the transform
+    images = per_image(detections, inputs, module.stride)
+    return [{name: values[each["scores"] >= threshold].cpu() for name, values in each.items()} for each in images]
+
+
+def _annotated(annotations: Tensors, index: int) -> Tensors:
+    objects = {name: values[index].cpu() for name, values in annotations.items()}
+    objects["labels"] = objects["labels"].masked_fill(objects["ignore"].bool(), -1)
+    return {name: values[objects["mask"].bool()] for name, values in objects.items()}

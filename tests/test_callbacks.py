@@ -43,6 +43,7 @@ class StandIn(pl.LightningModule):
 
     stride = 4
     classes = ("car", "person", "bus", "tree")
+    skeleton = None
 
     def __init__(self, keys=("outputs", "detections")):
         super().__init__()

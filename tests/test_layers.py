@@ -47,11 +47,14 @@ ROOMS: dict[str, set[str]] = {
     "categories": {"heads"},
     "data": {"geometry", "skeleton"},
     "module": {*CORE, *TRAINING, "checkpoints", "evaluation", "metrics", "skeleton", "categories"},
-    "callbacks": {"draw"},
+    "callbacks": {"draw", "evaluation", "skeleton"},
     "_conf": set(),
     "__init__": {"_conf"},
     "__main__": {"cli"},
-    "cli": {"_conf", "callbacks", "checkpoints", "data", "draw", "encoding", "heads", "module", "results"},
+    "cli": {
+        *{"_conf", "callbacks", "checkpoints", "data", "draw", "encoding", "heads", "module"},
+        *{"results", "results_kitti", "skeleton"},
+    },
 }
 DATA_MODULES = {"data/module.py", "data/several.py"}
 LIBRARIES = {

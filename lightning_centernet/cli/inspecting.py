@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ from lightning_centernet.cli.report import show_lines
 from lightning_centernet.data import Dataset, DetectionData, Transform
 from lightning_centernet.data.collate import collate
 from lightning_centernet.data.inspection import inspect_data
-from lightning_centernet.draw import Picture, draw_boxes, draw_heatmap, side_by_side
+from lightning_centernet.draw import Picture, Scene, side_by_side
 from lightning_centernet.errors import UserError
 from lightning_centernet.heads import Heads
+from lightning_centernet.skeleton import Skeleton
 from lightning_centernet.types import Batch, Grid
 
 _STRIDE = 4  # of the output grid, as of every standard network here
 _SAMPLES = 8  # drawn of each split
+_HEATMAPS = {"heat map": "hm", "heat map of joints": "hm_hp"}
 
 
 def inspect(config: DictConfig) -> None:
@@ -49,9 +52,11 @@ def inspect(config: DictConfig) -> None:
 def _draw_samples(config: DictConfig, data: DetectionData, split: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     dataset = data.dataset(split)
-    heads = standard_heads(network_parts(config, "heads")["heads"], classes=len(dataset.classes))
+    skeleton: Skeleton | None = getattr(dataset, "skeleton", None)
+    joints = len(skeleton) if skeleton else None
+    heads = standard_heads(network_parts(config, "heads")["heads"], classes=len(dataset.classes), joints=joints)
     for batch in _samples(dataset, Transform(config.data.input_size), config.data.max_objects):
-        picture = _drawing(batch, heads, dataset.classes)
+        picture = _drawing(batch, heads, dataset.classes, skeleton)
         Image.fromarray(picture).save(folder / f"{int(batch['image_id']):06d}_{Path(batch['file'][0]).stem}.png")
 
 
@@ -62,11 +67,18 @@ def _samples(dataset: Dataset, transform: Transform, max_objects: int) -> Iterat
             yield collate([transform(dataset[index])], max_objects)
 
 
-def _drawing(batch: Batch, heads: Heads, classes: tuple[str, ...]) -> Picture:
+def _drawing(batch: Batch, heads: Heads, classes: tuple[str, ...], skeleton: Skeleton | None) -> Picture:
     image = batch["image"][0].permute(1, 2, 0).numpy()
     grid = Grid(image.shape[0] // _STRIDE, image.shape[1] // _STRIDE, _STRIDE)
+    scene = Scene(image, classes, skeleton, batch["calibration"][0] if "calibration" in batch else None)
     objects = {name: column[0][batch["annotations"]["mask"][0]] for name, column in batch["annotations"].items()}
-    labels = objects["labels"].masked_fill(objects["ignore"], -1)
-    panels = {"annotations": draw_boxes(image, objects["boxes"], labels, classes)}
-    heatmap = encode(batch["annotations"], heads, grid).get("hm")
-    return side_by_side(panels if heatmap is None else panels | {"heat map": draw_heatmap(image, heatmap[0])})
+    objects["labels"] = objects["labels"].masked_fill(objects["ignore"], -1)
+    panels = {"annotations": replace(scene, calibration=None).draw(objects)}
+    if scene.has_depth(objects):
+        panels |= {"3D boxes": scene.draw(objects), "from above": scene.draw_above(objects)}
+    cameras = {name: batch[name] for name in ("calibration", "scale") if name in batch}
+    targets = encode(batch["annotations"] | cameras, heads, grid)
+    for title, name in _HEATMAPS.items():
+        if name in targets:
+            panels[title] = scene.draw_heatmap(targets[name][0])
+    return side_by_side(panels)

@@ -9,7 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-_FILES = re.compile(r"\+*(source|ckpt_path|init_from|output_dir|runs_dir|data\.(root|\w+_images|\w+_annotations))")
+_FILES = re.compile(
+    r"\+*(source|calibration|ckpt_path|init_from|output_dir|runs_dir|data\.(root|\w+_images|\w+_annotations))"
+)
 
 
 def quote_file(override: str, *, multirun: bool) -> str:

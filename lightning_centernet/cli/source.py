@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from lightning_centernet.cli.cameras import Camera
 from lightning_centernet.data.collate import collate
 from lightning_centernet.data.images import read_image
 from lightning_centernet.data.loading import Examples, initialize_worker
@@ -53,8 +54,9 @@ class Pictures:
     classes: tuple[str, ...] = ()
     category_ids: tuple[int, ...] = ()
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], camera: Camera | None = None) -> None:
         self.files = files
+        self.camera = camera
 
     def __len__(self) -> int:
         return len(self.files)
@@ -70,15 +72,16 @@ class Pictures:
             "labels": np.zeros(0, np.int64),
             "ignore": np.zeros(0, bool),
         }
-        return Sample(image, nothing, image_id, str(self.files[index]))
+        calibration = self.camera and self.camera(index, image.shape[:2])
+        return Sample(image, nothing, image_id, str(self.files[index]), calibration=calibration)
 
 
 def picture_loader(
-    files: list[Path], input_size: Sequence[int], batch_size: int, num_workers: int
+    files: list[Path], input_size: Sequence[int], batch_size: int, num_workers: int, camera: Camera | None = None
 ) -> DataLoader[dict[str, object]]:
-    """Load pictures as validation does: letterboxed, in batches."""
+    """Load pictures as validation does: letterboxed, in batches; with their calibration if `camera` gives it."""
     return DataLoader(
-        Examples(Pictures(files), Transform(input_size)),
+        Examples(Pictures(files, camera), Transform(input_size)),
         batch_size=batch_size,
         num_workers=min(num_workers, len(files) - 1),
         collate_fn=partial(collate, max_objects=0),

@@ -25,12 +25,20 @@ def draw_boxes(
         classes: names; a label beyond them is written as a number.
         scores: (n,) in [0, 1]; the best are drawn last, on top.
     """
+    picture, corners = outline_boxes(image, boxes, labels, scores)
+    return write_names(picture, corners, labels, classes, scores)
+
+
+def outline_boxes(
+    image: Picture, boxes: ArrayLike, labels: ArrayLike, scores: ArrayLike | None = None
+) -> tuple[Picture, Floats]:
+    """Draw 2D boxes without names; return the picture, and the boxes (n, 4) without what is far outside it."""
     limit = np.array(image.shape[1::-1] * 2) + MARGIN
     corners = np.nan_to_num(host(boxes)).reshape(-1, 4).clip(-MARGIN, limit)
     canvas, colors = Image.fromarray(image), colors_of(labels)
     for index in best_last(len(corners), scores):
         _outline(canvas, corners[index], colors[index])
-    return write_names(np.array(canvas), corners, labels, classes, scores)
+    return np.array(canvas), corners
 
 
 def _outline(canvas: Image.Image, box: Floats, color: Color) -> None:

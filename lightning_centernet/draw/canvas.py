@@ -20,14 +20,36 @@ GRAY: Color = (150, 150, 150)  # regions of no class
 PAPER: Color = (24, 26, 30)  # behind titles and round panels
 INK: Color = (235, 235, 235)
 SHADOW: Color = (0, 0, 0)
+_LONGEST = 7  # heights of a row of panels
 _SUBPIXELS = 4  # bits: OpenCV takes fixed-point numbers
 
 
 def side_by_side(panels: Mapping[str, Picture]) -> Picture:
-    """Put titled images in a row."""
+    """Put titled images in a row, or in several where one would be too long."""
+    size = max(text_size(panel.shape[:2]) for panel in panels.values())
+    rows = [_row(row, size) for row in _rows(panels)]
+    canvas = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
+    top = 0
+    for row in rows:
+        canvas.paste(row, (0, top))
+        top += row.height
+    return np.array(canvas)
+
+
+def _rows(panels: Mapping[str, Picture]) -> list[dict[str, Picture]]:
+    longest = _LONGEST * max(panel.shape[0] for panel in panels.values())
+    rows, length = [dict[str, Picture]()], 0
+    for title, panel in panels.items():
+        if rows[-1] and length + panel.shape[1] > longest:
+            rows, length = [*rows, {}], 0
+        rows[-1][title] = panel
+        length += panel.shape[1]
+    return rows
+
+
+def _row(panels: Mapping[str, Picture], size: int) -> Image.Image:
     height = max(panel.shape[0] for panel in panels.values())
     width = sum(panel.shape[1] for panel in panels.values())
-    size = max(text_size(panel.shape[:2]) for panel in panels.values())
     gap, band = size // 2, 2 * size
     canvas = Image.new("RGB", (width + gap * (len(panels) + 1), height + band + gap), PAPER)
     left = gap
@@ -35,7 +57,7 @@ def side_by_side(panels: Mapping[str, Picture]) -> Picture:
         canvas.paste(Image.fromarray(panel), (left, band))
         ImageDraw.Draw(canvas).text((left, band / 2), title, INK, font(size), anchor="lm")
         left += panel.shape[1] + gap
-    return np.array(canvas)
+    return canvas
 
 
 def class_color(label: int) -> Color:
@@ -77,10 +99,10 @@ def fixed_point(points: Floats) -> NDArray[np.int32]:
 FINE: dict[str, Any] = {"lineType": cv2.LINE_AA, "shift": _SUBPIXELS}  # how OpenCV draws what is in fixed point
 
 
-def draw_lines(canvas: Picture, segments: Floats, colors: Sequence[Color], width: int) -> None:
+def draw_lines(canvas: Picture, segments: Floats, colors: Sequence[Color], width: int, rim: int = 1) -> None:
     """Draw segments (n, 2, 2) onto a canvas, all with one dark rim."""
     ends = [[tuple(point) for point in segment] for segment in fixed_point(segments).tolist()]
-    for start, end in ends:
-        cv2.line(canvas, start, end, SHADOW, width + 2, **FINE)
+    for start, end in ends if rim else ():
+        cv2.line(canvas, start, end, SHADOW, width + 2 * rim, **FINE)
     for (start, end), color in zip(ends, colors, strict=True):
         cv2.line(canvas, start, end, color, width, **FINE)

@@ -18,17 +18,21 @@ def write_names(
 ) -> Picture:
     """Write each object's class, and its score if there is one, at its box.
 
-    A plate takes a free place above, in, or below the box; where there is none, the best objects' plates are on top.
+    A plate takes a free place above, in, or below the box. Where there is none, the best objects' plates are on top,
+    and ignored regions have none; nor have objects whose box is NaN.
     """
-    names = [_name(label, classes) for label in np.asarray(labels).tolist()]
+    kinds = np.asarray(labels).tolist()
+    names = [_name(label, classes) for label in kinds]
     if scores is not None:
         names = [f"{name} {score:.2f}" for name, score in zip(names, np.asarray(scores, np.float64), strict=True)]
-    canvas, colors, taken = Image.fromarray(image), colors_of(labels), list[_Plate]()
-    best_first = best_last(len(names), scores)[::-1]
-    for index in best_first:
+    canvas, colors, plates = Image.fromarray(image), colors_of(labels), dict[int, _Plate]()
+    seen = [index for index in best_last(len(names), scores)[::-1] if np.isfinite(boxes[index]).all()]
+    for index in sorted(seen, key=lambda index: kinds[index] < 0):
         places = list(_places(canvas, boxes[index], names[index]))
-        taken.append(next((place for place in places if not any(_touch(place, other) for other in taken)), places[0]))
-    for index, plate in zip(best_first[::-1], taken[::-1], strict=True):
+        free = [place for place in places if not any(_touch(place, plate) for plate in plates.values())]
+        if free or kinds[index] >= 0:
+            plates[index] = [*free, *places][0]
+    for index, plate in reversed(plates.items()):
         _write(canvas, plate, names[index], colors[index])
     return np.array(canvas)
 
