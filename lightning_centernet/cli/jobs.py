@@ -90,6 +90,7 @@ def _measure(config: DictConfig, split: str, measure: Callable[..., Sequence[Map
     data = build_data(config)
     require_split(config, data, split)
     _check_classes(model, data, checkpoint)
+    _check_joints(model, data, checkpoint)
     (metrics,) = measure(build_trainer(config), model, datamodule=data, verbose=False)
     monitor = config.monitor.replace("val/", f"{split}/")
     show_metrics(metrics, f"{checkpoint} on {len(data.dataset(split))} images of {split}", monitor)
@@ -102,6 +103,15 @@ def _check_classes(model: CenterNet, data: DetectionData, checkpoint: Path) -> N
         raise UserError(
             f"ckpt_path={checkpoint}: was trained on the classes {', '.join(theirs)}, but the data has "
             f"{', '.join(ours)}: choose its own data with data=... and data.classes=..."
+        )
+
+
+def _check_joints(model: CenterNet, data: DetectionData, checkpoint: Path) -> None:
+    theirs, ours = (owner.skeleton.names if owner.skeleton else () for owner in (model, data))
+    if theirs and theirs != ours and any("keypoints" in head.provides for head in model.heads.values()):
+        raise UserError(
+            f"ckpt_path={checkpoint}: was trained on the joints {', '.join(theirs)}, but the data has "
+            f"{', '.join(ours) or 'none'}: name them in the categories of its file, or in data.keypoints.names=[...]"
         )
 
 

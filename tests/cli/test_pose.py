@@ -60,6 +60,18 @@ def test_joints_that_the_file_does_not_name(run: Run, capsys: pytest.CaptureFixt
     assert run(*FIT, *data, given, "debug=fast") == 0
 
 
+def test_other_joints_than_those_of_the_training(run: Run, capsys: pytest.CaptureFixture) -> None:
+    assert run(*FIT, *words(pose_content()), "callbacks=checkpoints") == 0
+    other = pose_content()
+    for category in other["categories"]:
+        if "keypoints" in category:
+            category["keypoints"] = [f"{name}_corner" for name in SQUARE]
+    for content, named in ((other, "left_top_corner"), (coco_content(), "none")):
+        few = ["data=coco", *words(content), "data.num_workers=0", "trainer.accelerator=cpu"]
+        assert run("validate", "ckpt_path=out/checkpoints/last.ckpt", *few) == 1
+        assert f"right_bottom, left_bottom, but the data has {named}" in capsys.readouterr().err
+
+
 def test_data_without_joints(run: Run, capsys: pytest.CaptureFixture) -> None:
     assert run(*FIT, *words(coco_content())) == 1
     assert "head `hps` needs its number of channels" in capsys.readouterr().err
