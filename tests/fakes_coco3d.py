@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from tests.fakes import FakeObject, FakePicture
+from tests.fakes import FakeObject, FakePicture, write_coco
 from tests.fakes_kitti import CAR, FRAMES, P2, PEDESTRIAN, FakeBox
 
 NAMES = [
@@ -41,6 +43,16 @@ def pictures(stems: list[str]) -> list[FakePicture]:
 def project(points: np.ndarray, camera: list[list[float]]) -> np.ndarray:
     seen = np.c_[points, np.ones(len(points))] @ np.array(camera).T
     return seen[:, :2] / seen[:, 2:]
+
+
+def write_3d(folder: Path, content: dict) -> tuple[Path, Path]:
+    """Write a file and the pictures that it names."""
+    stems = [image["file_name"].removesuffix(".png") for image in content["images"]]
+    return write_coco(folder, pictures(stems), content)
+
+
+def write_nuscenes(folder: Path) -> tuple[Path, Path]:
+    return write_3d(folder, nuscenes_content())
 
 
 def nuscenes_content(fusion: bool = True) -> dict:

@@ -23,7 +23,9 @@ class Augmentation:
     Attributes:
         crop: extents to draw from, relative to the whole picture; the centre is drawn anywhere but near the edges.
             None: `shift` and `scale` instead.
-        shift: standard deviation of the centre, relative to the picture; cut off at twice that.
+        crop_probability: how often to crop, or shift and scale, at all; otherwise the whole picture is seen.
+        shift: standard deviation of the centre, relative to the picture's longer side; cut off at twice that.
+        vertical_shift: the same of its y, where that is to be another.
         scale: standard deviation of the extent about 1; cut off at once that.
         flip: probability of a horizontal flip.
         rotation: standard deviation in degrees; cut off at twice that.
@@ -38,7 +40,9 @@ class Augmentation:
     """
 
     crop: Sequence[float] | None = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+    crop_probability: float = 1.0
     shift: float = 0.1
+    vertical_shift: float | None = None
     scale: float = 0.4
     flip: float = 0.5
     rotation: float = 0.0
@@ -50,8 +54,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            limit = 1.0 if name in {"flip", "rotation_probability", "scale"} else float("inf")
-            if name != "crop" and not 0 <= value <= limit:
+            limit = 1.0 if name in {"flip", "rotation_probability", "crop_probability", "scale"} else float("inf")
+            if name != "crop" and value is not None and not 0 <= value <= limit:
                 raise UserError(f"augmentation {name}={value}: must be from 0 to {limit}")
         if self.crop is not None and not (len(self.crop) and min(self.crop) > 0):
             raise UserError(f"augmentation crop={self.crop}: must be positive extents such as [0.8, 1.0, 1.2], or null")
@@ -71,7 +75,7 @@ class Augmentation:
             (2, 3) float64, from the picture's to the input's pixels.
         """
         height, width = input_size
-        center, extent = self._crop(size, generator) if self.crop else self._shift_and_scale(size, generator)
+        center, extent = self._view(size, generator)
         rotated = generator.random() < self.rotation_probability
         rotation = _normal(generator, self.rotation, 2) if rotated else 0.0
         matrix = similarity(center, extent * whole_extent(size, input_size), rotation, (width, height))
@@ -86,6 +90,11 @@ class Augmentation:
         factors = 1 + generator.uniform(-strengths, strengths)
         return color_matrix(factors, generator.permutation(3), mean_gray, generator.normal(scale=self.lighting, size=3))
 
+    def _view(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[tuple[float, float], float]:
+        if self.crop_probability < 1 and generator.random() >= self.crop_probability:
+            return (size[1] / 2, size[0] / 2), 1.0
+        return self._crop(size, generator) if self.crop else self._shift_and_scale(size, generator)
+
     def _crop(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[tuple[float, float], float]:
         assert self.crop is not None
         y, x = (float(generator.uniform(_border(side), side - _border(side))) for side in size)
@@ -94,7 +103,9 @@ class Augmentation:
     def _shift_and_scale(
         self, size: tuple[int, int], generator: np.random.Generator
     ) -> tuple[tuple[float, float], float]:
-        y, x = (side / 2 + max(size) * _normal(generator, self.shift, 2) for side in size)
+        vertical = self.shift if self.vertical_shift is None else self.vertical_shift
+        y = size[0] / 2 + max(size) * _normal(generator, vertical, 2)
+        x = size[1] / 2 + max(size) * _normal(generator, self.shift, 2)
         return (x, y), 1 + _normal(generator, self.scale, 1)
 
 

@@ -12,8 +12,9 @@ from lightning import Trainer
 from PIL import Image
 
 from tests.cli.conftest import FEW, TINY, Run
-from tests.cli.test_conf import CONF
+from tests.cli.test_conf import CONF, composed
 from tests.fakes import PICTURES, fake_pictures, pose_content, write_coco, write_voc
+from tests.fakes_coco3d import write_nuscenes
 from tests.fakes_kitti import write_kitti
 
 
@@ -194,8 +195,13 @@ def coco_words(folder: Path) -> list[str]:
     return [f"data.train_annotations={annotations}", f"data.train_images={images}"]
 
 
+def nuscenes_words(folder: Path) -> list[str]:
+    annotations, images = write_nuscenes(folder)
+    return [f"data.train_annotations={annotations}", f"data.train_images={images}"]
+
+
 def kitti_words(folder: Path) -> list[str]:
-    return [f"data.root={write_kitti(folder / 'kitti')}"]
+    return [f"data.root={write_kitti(folder / 'kitti')}", "data.train_split=train", "data.val_split=val"]
 
 
 def street_words(folder: Path) -> list[str]:
@@ -203,10 +209,9 @@ def street_words(folder: Path) -> list[str]:
 
 
 def fake_data(recipe: str) -> Callable[[Path], list[str]]:
-    text = (CONF / f"experiment/{recipe}.yaml").read_text()
-    formats = {"/data: coco": coco_words, "/data: voc": voc_words, "/data: kitti": kitti_words}
-    formats["[multi_pose_dla34_1x]"] = coco_words
-    return next((words for line, words in formats.items() if line in text), street_words)
+    data = composed(f"experiment={recipe}").data
+    words = {"coco_data": coco_words, "voc_data": voc_words, "kitti_data": kitti_words, "street_data": street_words}
+    return nuscenes_words if "trailer" in (data.get("classes") or ()) else words[data._target_.rpartition(".")[2]]
 
 
 @pytest.mark.parametrize("recipe", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))

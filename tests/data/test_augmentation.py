@@ -64,6 +64,20 @@ def test_shift_and_scale_are_cut_off() -> None:
     assert shifts.std(dim=0).tolist() == pytest.approx([0.1, 0.1], rel=0.1)  # cutting off at 2 deviations takes 5 %
 
 
+def test_upright_shift_of_its_own() -> None:
+    moved = centers(draw(replace(STILL, shift=0.1, vertical_shift=0.03))) - torch.tensor([320.0, 240.0])
+    torch.testing.assert_close(moved.abs().amax(0).float(), 640 * torch.tensor([0.2, 0.06]), rtol=1e-3, atol=0)
+    one_for_both = draw(replace(STILL, shift=0.1))
+    torch.testing.assert_close(draw(replace(STILL, shift=0.1, vertical_shift=0.1)), one_for_both, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("augmentation", [replace(STILL, shift=0.1, scale=0.2), Augmentation(flip=0)])
+def test_some_pictures_are_seen_whole(augmentation: Augmentation) -> None:
+    whole = (draw(replace(augmentation, crop_probability=0.3)) - letterbox(SIZE, INPUT)).abs().amax((1, 2)) < 1e-9
+    assert 0.65 < whole.double().mean() < 0.75
+    assert (draw(augmentation) - letterbox(SIZE, INPUT)).abs().amax((1, 2)).min() > 1e-6
+
+
 def test_rotation_is_cut_off_and_keeps_the_center() -> None:
     matrices = draw(replace(STILL, rotation=10, rotation_probability=0.5))
     angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]).rad2deg()

@@ -31,7 +31,7 @@ from lightning_centernet.geometry.camera import wrap_angle
 from lightning_centernet.preparation import prepare
 from lightning_centernet.types import Grid
 from tests.fakes import write_coco
-from tests.fakes_coco3d import ATTRIBUTES, SEEN, TRUNCATED, kitti_content, nuscenes_content, pictures
+from tests.fakes_coco3d import ATTRIBUTES, SEEN, TRUNCATED, kitti_content, nuscenes_content, write_3d, write_nuscenes
 from tests.fakes_kitti import FRAMES, write_kitti
 from tests.heads.test_box3d import DDD, learned
 
@@ -42,8 +42,7 @@ KITTI: dict[str, Any] = {
 
 
 def read(folder: Path, content: dict, **options: Any) -> ImageDataset:
-    file, images = write_coco(folder, pictures([entry["file_name"][:-4] for entry in content["images"]]), content)
-    return read_coco(file, images, **options)
+    return read_coco(*write_3d(folder, content), **options)
 
 
 def changed(place: int, **values: Any) -> dict:
@@ -189,7 +188,7 @@ class TestKitti:
 @pytest.mark.parametrize("focal", [None, 200.0])
 def test_two_cameras_give_the_same_places(tmp_path: Path, focal: float | None) -> None:
     """Whatever the camera, and the crop, a perfect network's boxes come back to where they are annotated."""
-    file, images = write_coco(tmp_path, pictures(list(SEEN)), nuscenes_content())
+    file, images = write_nuscenes(tmp_path)
     spread = Augmentation(crop=None, shift=0.0, scale=0.1 if focal else 0.0, flip=0.5)
     transform = Transform((96, 320), spread)
     data = coco_data(train_images=images, val_annotations=file, batch_size=3, num_workers=0, input_size=(96, 320))
@@ -211,7 +210,7 @@ def test_two_cameras_give_the_same_places(tmp_path: Path, focal: float | None) -
 
 
 def test_attributes_and_velocities_are_learned_where_known(tmp_path: Path) -> None:
-    file, images = write_coco(tmp_path, pictures(list(SEEN)), nuscenes_content())
+    file, images = write_nuscenes(tmp_path)
     data = coco_data(train_images=images, val_annotations=file, batch_size=3, num_workers=0, input_size=(96, 320))
     (batch,) = data.val_dataloader()
     heads = standard_heads({"hm": 10, "nuscenes_att": None, "velocity": None})
