@@ -23,6 +23,7 @@ _COCO = {"nose": 0.026} | {
     for side in ("left", "right")
 }  # fmt: skip
 COCO_JOINTS = tuple(_COCO)
+_OPTIONS = ("edges", "flip_pairs", "sigmas", "classes")
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _SIDE = re.compile("left|right", re.IGNORECASE)
 
@@ -38,6 +39,7 @@ class Skeleton:
             names.
         sigmas: the tolerance of each joint relative to the object's size, for the object keypoint similarity; None
             takes COCO's, where all names are COCO's.
+        classes: names of the classes whose objects have these joints; None if all have them.
 
     Raises:
         UserError: something does not fit together.
@@ -47,6 +49,7 @@ class Skeleton:
     edges: Pairs = ()
     flip_pairs: Pairs | None = None
     sigmas: tuple[float, ...] | None = None
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the values, and complete those that the names tell."""
@@ -99,25 +102,28 @@ class Skeleton:
             "edges": [list(pair) for pair in self.edges],
             "flip_pairs": [list(pair) for pair in self.flip_pairs or ()],
             "sigmas": None if self.sigmas is None else list(self.sigmas),
+            "classes": None if self.classes is None else list(self.classes),
         }
 
 
 def make_skeleton(values: Mapping[str, Any]) -> Skeleton:
-    """Build a skeleton of plain values: `names`, and what there is of `edges`, `flip_pairs` and `sigmas`.
+    """Build a skeleton of plain values: `names`, and what there is of `edges`, `flip_pairs`, `sigmas` and `classes`.
 
     Raises:
         UserError: a key is unknown, or something does not fit together.
     """
-    unknown = set(values) - {"names", "edges", "flip_pairs", "sigmas"}
+    unknown = set(values) - {"names", *_OPTIONS}
     if unknown or not values.get("names"):
-        raise UserError(f"keypoints: must give names, and may give edges, flip_pairs and sigmas, not {dict(values)}")
+        raise UserError(f"keypoints: must give names, and may give {', '.join(_OPTIONS)}, not {dict(values)}")
     pairs = {key: values[key] for key in ("edges", "flip_pairs") if values.get(key) is not None}
     try:
         sigmas = None if values.get("sigmas") is None else tuple(float(sigma) for sigma in values["sigmas"])
+        classes = None if values.get("classes") is None else tuple(str(name) for name in values["classes"])
         return Skeleton(
             tuple(str(name) for name in values["names"]),
             **{key: tuple((str(a), str(b)) for a, b in given) for key, given in pairs.items()},
             sigmas=sigmas,
+            classes=classes,
         )
     except (TypeError, ValueError) as error:
         if isinstance(error, UserError):

@@ -46,6 +46,7 @@ def test_plain_values_and_back():
     values = {"names": ["left_a", "right_a", "b"], "edges": [["b", "left_a"]], "sigmas": [1, 2, 3]}
     skeleton = make_skeleton(values)
     assert make_skeleton(skeleton.plain()) == skeleton
+    assert make_skeleton(skeleton.plain() | {"classes": ["person"]}).plain()["classes"] == ["person"]
     assert make_skeleton({"names": ["x"]}).plain()["sigmas"] is None
 
 

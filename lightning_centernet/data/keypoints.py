@@ -59,7 +59,7 @@ def coco_skeleton(file: object, categories: Sequence[Entry], given: Mapping[str,
             )
     values = {key: value for key, value in (given or {}).items() if value is not None}
     if named:
-        values = _described(file, named[0]) | values
+        values = _described(file, named[0]) | {"classes": [entry["name"] for entry in named]} | values
     return make_skeleton(values) if values else None
 
 

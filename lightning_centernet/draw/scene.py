@@ -47,7 +47,8 @@ class Scene:
         columns = {name: np.asarray(values) for name, values in objects.items()}
         scores, canvas = columns.get("scores"), self._enlarged
         if "keypoints" in columns:
-            canvas = draw_skeletons(canvas, _joints(columns) * (self.zoom, self.zoom, 1), self.skeleton)
+            joints = _joints(columns)[self._have_joints(columns["labels"])]
+            canvas = draw_skeletons(canvas, joints * (self.zoom, self.zoom, 1), self.skeleton)
         solid = self._are_solid(columns)
         flat, boxed = ({name: values[rows] for name, values in columns.items()} for rows in (~solid, solid))
         hulls = np.empty((len(solid), 4))
@@ -85,6 +86,12 @@ class Scene:
         """Return the calibration for the drawings' pixels."""
         matrix = np.eye(3, 4) if self.calibration is None else host(self.calibration)
         return matrix * ((self.zoom,), (self.zoom,), (1,))
+
+    def _have_joints(self, labels: NDArray[np.generic]) -> list[int]:
+        """Number the objects whose class has joints, or is not known."""
+        joined = self.skeleton.classes if self.skeleton else None
+        names = [self.classes[label] if 0 <= label < len(self.classes) else None for label in labels.tolist()]
+        return [index for index, name in enumerate(names) if joined is None or name is None or name in joined]
 
     def _are_solid(self, objects: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
         if not self.has_depth(objects):

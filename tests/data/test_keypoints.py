@@ -32,6 +32,8 @@ def test_equals_the_official_reader(tmp_path: Path) -> None:
     assert dataset.skeleton.edges == (("left_top", "right_top"), ("right_bottom", "left_bottom"))
     assert dataset.skeleton.flip == [1, 0, 3, 2]
     assert dataset.skeleton.known_sigmas == (0.1, 0.1, 0.2, 0.2)
+    assert dataset.skeleton.classes == tuple(entry["name"] for entry in official.cats.values() if "keypoints" in entry)
+    assert len(dataset.skeleton.classes) == 2
     for record in dataset.records:
         entries = official.loadAnns(official.getAnnIds(record.image_id))
         joints = record.annotations["keypoints"]

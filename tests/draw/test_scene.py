@@ -1,5 +1,7 @@
 """Whole scenes: every object is drawn by what is known of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,21 @@ def test_detected_joints_without_a_peak_are_as_if_hidden():
     expected[[0, 2, 3], 2] = 1
     poses = draw_skeletons(CLEAR, expected[None], SKELETON)
     np.testing.assert_array_equal(Scene(CLEAR, [""], SKELETON).draw(objects)[:280], poses[:280])
+
+
+def test_only_some_classes_have_joints():
+    objects = {
+        "boxes": BOXES,
+        "labels": np.array([0, 1]),
+        "keypoints": np.stack([PERSON, PERSON + np.array([300, 0, 0])]),
+    }
+    drawn = {
+        classes: Scene(CLEAR, ("car", "person"), replace(SKELETON, classes=classes)).draw(objects)[:280]
+        for classes in (None, (), ("person",), ("car", "person"))
+    }
+    np.testing.assert_array_equal(drawn[()], CLEAR[:280])
+    np.testing.assert_array_equal(drawn[None], drawn["car", "person"])
+    np.testing.assert_array_equal(drawn[("person",)], draw_skeletons(CLEAR, objects["keypoints"][1:], SKELETON)[:280])
 
 
 def test_names_of_ignored_regions_give_way():

@@ -23,7 +23,7 @@ from lightning_centernet.skeleton import Skeleton
 
 _LEAST_HEIGHT = 10.0  # pixels: a smaller object is not asked for
 _LEAST_VISIBLE = 0.5  # nor one of which less can be seen
-_SKELETON = Skeleton(JOINTS, LIMBS)
+_SKELETON = Skeleton(JOINTS, LIMBS, classes=("pedestrian", "cyclist"))
 _KEPT = 2000  # samples in memory: from the second epoch on, drawing takes no time from the training
 
 
