@@ -57,10 +57,11 @@ def coco_cameras(coco: CocoFile) -> dict[int, Floats]:
     """
     cameras, problems = {}, []
     for image in coco.images:
-        matrix, problem = as_projection(image["calib"]) if "calib" in image else (None, "is missing")
+        matrix, problem = as_projection(image.get("calib"))
         if matrix is None:
+            given = f"{problem}: it is {str(image['calib'])[:200]}" if "calib" in image else "is missing"
             where = f"{coco.path}: image {image['id']} ({image['file_name']})"
-            problems.append(f"{where}: calib {problem}: 3D boxes need the camera's projection, 3 rows of 4 numbers")
+            problems.append(f"{where}: calib {given}: give the camera's projection, 3 rows of 4 numbers")
         else:
             cameras[image["id"]] = matrix
     complain(problems)
@@ -87,10 +88,9 @@ def coco_boxes3d(
     Raises:
         UserError: something is not what it should be.
     """
-    columns = {name: _column(coco, objects, key, width) for name, (key, width) in _COLUMNS.items()}
-    for name, (key, _) in _COLUMNS.items():
-        unstated = np.array([annotation.get(key) is None for annotation in objects], np.bool_)
-        columns[name][unstated | regions] = UNKNOWN[name]
+    columns = {name: _column(coco, objects, key, width, UNKNOWN[name]) for name, (key, width) in _COLUMNS.items()}
+    for name, column in columns.items():
+        column[regions] = UNKNOWN[name]
     fields = usable_boxes3d(columns, cameras, lambda row: coco.where(objects[row]))
     if alpha == "projected":
         computed = _projected_alpha(fields, cameras)
@@ -112,7 +112,7 @@ def _velocity(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
     if key is None:
         return {}
     homogeneous = any(isinstance(each.get(key), list) and len(each[key]) == 4 for each in objects)
-    velocity = _column(coco, objects, key, 4 if homogeneous else 3)
+    velocity = _column(coco, objects, key, 4 if homogeneous else 3, np.nan)
     return {"velocity": np.where((velocity > _NO_VELOCITY).all(axis=1, keepdims=True), velocity, np.nan)[:, :3]}
 
 
@@ -133,14 +133,14 @@ def _attributes(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
     return {"attributes": np.vstack([np.eye(len(ATTRIBUTES)), np.full(len(ATTRIBUTES), np.nan)])[chosen]}
 
 
-def _column(coco: CocoFile, objects: Sequence[Entry], key: str, width: int) -> Floats:
+def _column(coco: CocoFile, objects: Sequence[Entry], key: str, width: int, unknown: float) -> Floats:
     values = [annotation.get(key) for annotation in objects]
-    column = numbers([[np.nan] * width if value is None else value for value in values], width)
-    wrong = [row for row in np.flatnonzero(np.isnan(column).any(axis=1)).tolist() if not _fits(values[row], width)]
+    wrong = [row for row, value in enumerate(values) if not (value is None or _fits(value, width))]
     complain([f"{coco.where(objects[row])}: {key} must be {width} number(s), not {values[row]!r}" for row in wrong])
-    return column
+    absent = {row for row, value in enumerate(values) if value is None} | set(wrong)
+    return numbers([[unknown] * width if row in absent else value for row, value in enumerate(values)], width)
 
 
 def _fits(value: object, width: int) -> bool:
     parts = value if isinstance(value, list) else [value]
-    return value is None or (len(parts) == width and all(isinstance(part, int | float) for part in parts))
+    return len(parts) == width and all(isinstance(part, int | float) for part in parts)

@@ -28,5 +28,5 @@ def read_projection(file: Path, key: str = "P2") -> NDArray[np.float64] | None:
         return None
     matrix, problem = as_projection(found[0].split())
     if problem:
-        complain([f"{file}: {key} {problem}: it is {found[0][:200]!r}: take the original file"])
+        complain([f"{file}: {key} {problem}: it is {found[0][:300]!r}: take the original file"])
     return matrix

@@ -235,7 +235,9 @@ class TestMistakes:
     def test_images_without_a_camera(self, tmp_path: Path) -> None:
         content = nuscenes_content()
         del content["images"][1]["calib"]
-        self.refused(tmp_path, content, r"instances\.json: image 2 \(tele\.png\): calib is missing: 3D boxes need")
+        self.refused(
+            tmp_path, content, r"instances\.json: image 2 \(tele\.png\): calib is missing: give the camera's projection"
+        )
         for image in content["images"]:
             image.pop("calib", None)
         with pytest.raises(UserError, match=r"image 1 \(wide\.png\): calib is missing.*\(and 2 more like this"):
@@ -270,8 +272,9 @@ class TestMistakes:
             ("attributes", "vehicle.moving", "attributes 'vehicle.moving' is none of"),
         ],
     )
-    def test_values_of_another_kind(self, tmp_path: Path, key: str, value: Any, message: str) -> None:
+    def test_values_of_another_kind(self, tmp_path: Path, caplog, key: str, value: Any, message: str) -> None:
         self.refused(tmp_path, changed(1, **{key: value}), rf"instances\.json: annotation 2: {message}")
+        assert not caplog.records  # what is refused is not warned of as well
 
     def test_attributes_of_another_data_set(self, tmp_path: Path) -> None:
         content = nuscenes_content()
