@@ -15,6 +15,11 @@ def per_image(detections: Detections, batch: Batch, stride: int) -> list[Tensors
     fields = to_image(detections, batch.get("transform"), stride)
     if "calibration" in batch:
         fields = lift(fields, batch["calibration"], batch.get("transform"))
+    return split_images(fields, batch)
+
+
+def split_images(fields: Tensors, batch: Batch) -> list[Tensors]:
+    """Take what belongs to each image, with its `image_id` if the batch has it."""
     if "image_id" in batch:
         fields = fields | {"image_id": batch["image_id"]}
     return [{name: values[i] for name, values in fields.items()} for i in range(len(batch["image"]))]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,17 +11,14 @@ import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from lightning_centernet.anomalies import Anomalies, OnAnomaly
 from lightning_centernet.batches import add_losses, batches_of, each_batch
 from lightning_centernet.categories import complete_classes
 from lightning_centernet.checkpoints import forget_lengths, read_checkpoint, refuse_another_model, stored_arguments
-from lightning_centernet.decoding import decode
 from lightning_centernet.errors import UserError
-from lightning_centernet.evaluation import ground_truth, per_image
+from lightning_centernet.evaluation import ground_truth
 from lightning_centernet.generic_loss import GenericLoss, Normalize
 from lightning_centernet.geometry.size import as_input_size
 from lightning_centernet.head_weights import WeightingSpec, make_weighting, plain_weighting
@@ -32,14 +28,14 @@ from lightning_centernet.labels import LabelledHeads, may_lack_targets
 from lightning_centernet.metrics import coco_metrics
 from lightning_centernet.models import Network, make_backbone
 from lightning_centernet.preparation import denormalize, prepare
+from lightning_centernet.schedules import ADAM, OptimizerFactory, SchedulerFactory, with_schedule
 from lightning_centernet.skeleton import make_skeleton
 from lightning_centernet.types import Batch, Outputs, Tensors
+from lightning_centernet.views import Views, detect
 
-OptimizerFactory: TypeAlias = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory: TypeAlias = Callable[..., LRScheduler]
 MetricFactory: TypeAlias = Callable[..., Metric]
 
-ADAM = partial(Adam, lr=1.25e-4)  # for 32 images a step, as in the originals
+_ON_HOST = {"transform", "view_transforms", "ground_truth"}  # what only the metrics need
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of timm's models
 
 
@@ -48,6 +44,9 @@ class CenterNet(LightningModule):
 
     Checkpoints hold plain values only. They name a backbone and heads that this package makes, and are rebuilt from
     these names; what was made by hand is passed to `load_from_checkpoint` again.
+
+    Attributes:
+        views: test-time augmentation, see `Views`; one look at each image unless set. No checkpoint holds it.
 
     Args:
         backbone: any module from (B, 3, H, W) to a feature map, a list of maps, or a list of dicts of head outputs; or
@@ -77,6 +76,8 @@ class CenterNet(LightningModule):
         >>> model(torch.zeros(1, 3, 64, 96))[-1]["hm"].shape
         torch.Size([1, 3, 16, 24])
     """
+
+    views = Views()
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class CenterNet(LightningModule):
         send = partial(super().transfer_batch_to_device, device=device, dataloader_idx=dataloader_idx)
 
         def transfer(batch: Any) -> Any:
-            names = {"transform", "ground_truth"} & batch.keys() if isinstance(batch, dict) else set()
+            names = _ON_HOST & batch.keys() if isinstance(batch, dict) else set()
             kept = {name: batch[name] for name in names}
             return send({name: batch[name] for name in batch if name not in kept}) | kept if kept else send(batch)
 
@@ -176,22 +177,21 @@ class CenterNet(LightningModule):
             # With prog_bar=True Lightning would read it from the device, and wait for that, after every single step.
             self.trainer.progress_bar_metrics["train/tot"] = self.loss_stats["tot"].item()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensors]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Log the loss as `val/...`, and take the detections into the metrics.
 
         Returns:
-            `outputs` of the last stack, and `detections` on the output grid.
+            The fields of `Found`, but for `images` where there is no heat map.
         """
         return self._evaluate("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensors]:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Do as `validation_step` does, under `test/...`."""
         return self._evaluate("test", batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Tensors]:
         """Detect objects; one dict an image, boxes in original pixels, or in the input's if there is no `transform`."""
-        detections = decode(self(batch["image"])[-1], self.heads, self.max_detections)
-        return per_image(detections, batch, self.stride)
+        return detect(self, batch).images
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics as `val/...`."""
@@ -212,13 +212,7 @@ class CenterNet(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule."""
         optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        total_steps = inspect.signature(self.scheduler).parameters.get("total_steps")
-        if total_steps is not None and total_steps.default in (None, total_steps.empty):
-            schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+        return with_schedule(optimizer, self.scheduler, lambda: int(self.trainer.estimated_stepping_batches))
 
     def denormalize(self, image: Tensor) -> Tensor:
         """Turn the network's input back into (B, 3, H, W) uint8 RGB pictures."""
@@ -274,16 +268,18 @@ class CenterNet(LightningModule):
         poses = any("keypoints" in head.provides for head in self.heads.values())
         return make(self.classes, sigmas=self.skeleton.known_sigmas) if self.skeleton and poses else make(self.classes)
 
-    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Tensors]:
+    def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
         stacks = self(batch["image"])
         _, loss_stats = self.criterion(stacks, batch)
         for name in (name for name in loss_stats if name in ("tot", *self.heads)):
             value, size = loss_stats[name].detach(), len(batch["image"])
             self.log(f"{stage}/{name}", value, prog_bar=name == "tot", batch_size=size, sync_dist=True)
-        detections = decode(stacks[-1], self.heads, self.max_detections) if "hm" in self.heads else {}
-        if "ground_truth" in batch and "boxes" in detections:
-            self.metrics[stage].update(per_image(detections, batch, self.stride), ground_truth(batch))  # type: ignore[operator]
-        return {"outputs": stacks[-1], "detections": detections}
+        if "hm" not in self.heads:
+            return {"outputs": stacks[-1], "detections": {}}
+        found = detect(self, batch, stacks[-1])
+        if "ground_truth" in batch and "boxes" in found.detections:
+            self.metrics[stage].update(found.images, ground_truth(batch))  # type: ignore[operator]
+        return found._asdict()
 
     def _log_metrics(self, stage: str) -> None:
         metric = self.metrics[stage]

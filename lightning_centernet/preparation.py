@@ -73,6 +73,8 @@ def prepare(
     prepared = batch | {"image": image}
     if image.dtype == torch.uint8:
         prepared["image"] = normalize(image, mean, std, batch.get("color"))
+    if "views" in batch:
+        prepared["views"] = [normalize(view, mean, std) for view in batch["views"]]
     if "annotations" in batch and "ind" not in batch:
         grid = Grid(image.shape[2] // stride, image.shape[3] // stride, stride)
         layout = torch.channels_last  # as the network's outputs

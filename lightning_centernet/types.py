@@ -20,7 +20,8 @@ Batch, as the loader ships it:
     transform (B, 2, 3) float64, original pixels to input pixels; annotations; ground_truth, the annotations in
     original pixels; image_id (B,); size (B, 2), original height and width; file, a list of B names;
     scale (B,) float32, the extent of the crop relative to the whole picture; and of data with 3D boxes calibration
-    (B, 3, 4) float32, the projection of the camera's frame to input pixels.
+    (B, 3, 4) float32, the projection of the camera's frame to input pixels. For test-time augmentation: views, the
+    images at further input sizes, a list of (B, 3, H', W') uint8, and view_transforms (B, V, 2, 3) float64.
     On the device `image` becomes normalised float32, and the encoded targets join: hm, ind, cat, mask, reg, ...
 Outputs, a list over S stacks: head name to raw logits (B, c, h, w).
 Detections, on the output grid until they are mapped back to image pixels:

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import those that it names, and itself. Everybody may import `errors` and `types`.
 FREE = {"errors", "types"}
 CORE = {"geometry", "losses", "heads", "encoding", "generic_loss", "decoding", "models", "preparation"}
-TRAINING = {"anomalies", "batches", "head_weights", "intervals", "labels"}
+TRAINING = {"anomalies", "batches", "head_weights", "intervals", "labels", "schedules"}
 ROOMS: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -29,10 +29,12 @@ ROOMS: dict[str, set[str]] = {
     "lifting": {"geometry"},
     "evaluation": {"decoding", "lifting"},
     "evaluation_kitti": {"data", "metrics"},
+    "views": {"decoding", "evaluation", "geometry", "heads", "models", "skeleton"},
     "models": {"heads"},
     "preparation": {"encoding", "heads"},
     "testing": {"encoding", "heads"},
     "intervals": set(),
+    "schedules": set(),
     "labels": {"generic_loss", "heads"},
     "anomalies": {"intervals"},
     "gradient_norms": {"intervals"},
@@ -46,14 +48,14 @@ ROOMS: dict[str, set[str]] = {
     "skeleton": set(),
     "categories": {"heads"},
     "data": {"geometry", "skeleton"},
-    "module": {*CORE, *TRAINING, "checkpoints", "evaluation", "metrics", "skeleton", "categories"},
+    "module": {*CORE, *TRAINING, "checkpoints", "evaluation", "metrics", "skeleton", "categories", "views"},
     "callbacks": {"draw", "evaluation", "skeleton"},
     "_conf": set(),
     "__init__": {"_conf"},
     "__main__": {"cli"},
     "cli": {
         *{"_conf", "callbacks", "checkpoints", "data", "draw", "encoding", "heads", "module"},
-        *{"results", "results_kitti", "skeleton"},
+        *{"results", "results_kitti", "skeleton", "views"},
     },
 }
 DATA_MODULES = {"data/module.py", "data/several.py"}
@@ -64,6 +66,7 @@ LIBRARIES = {
         "module",
         "anomalies",
         "gradient_norms",
+        "schedules",
         "callbacks",
         "result_files",
         "testing",

@@ -15,6 +15,7 @@ from lightning_centernet.callbacks import LogEveryEpoch
 from lightning_centernet.data.module import DetectionData
 from lightning_centernet.errors import UserError
 from lightning_centernet.module import CenterNet
+from lightning_centernet.views import Views, view_sizes
 
 # They turn the model's weights into another type, but not the batches.
 _UNFIT_PRECISIONS = ("64", "64-true", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
@@ -79,6 +80,17 @@ def build_model(config: DictConfig, data: DetectionData) -> CenterNet:
         input_size=tuple(config.data.input_size),
         **options,
     )
+
+
+def use_views(config: DictConfig, model: CenterNet, input_size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Let a model look at images as `test_time` says; return the further input sizes that it needs.
+
+    Raises:
+        UserError: the values make no sense, or not for this model.
+    """
+    options: Any = OmegaConf.to_container(config.test_time, resolve=True)
+    model.views = Views(**options)
+    return view_sizes(model, input_size)
 
 
 def model_class(config: DictConfig) -> type[CenterNet]:

@@ -14,7 +14,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from lightning_centernet.cli.arguments import COMMANDS, UsageError
-from lightning_centernet.cli.build import build_data, build_model, build_trainer, require_end, require_split
+from lightning_centernet.cli.build import (
+    build_data,
+    build_model,
+    build_trainer,
+    require_end,
+    require_split,
+    use_views,
+)
 from lightning_centernet.cli.checkpoint import load_model, needed_checkpoint, resumable_checkpoint, transfer_weights
 from lightning_centernet.cli.inspecting import inspect
 from lightning_centernet.cli.messages import quiet
@@ -91,6 +98,7 @@ def _measure(config: DictConfig, split: str, measure: Callable[..., Sequence[Map
     require_split(config, data, split)
     _check_classes(model, data, checkpoint)
     _check_joints(model, data, checkpoint)
+    data.show_at(use_views(config, model, data.input_size))
     (metrics,) = measure(build_trainer(config), model, datamodule=data, verbose=False)
     monitor = config.monitor.replace("val/", f"{split}/")
     show_metrics(metrics, f"{checkpoint} on {len(data.dataset(split))} images of {split}", monitor)

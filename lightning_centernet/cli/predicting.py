@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 
-from lightning_centernet.cli.build import build_trainer
+from lightning_centernet.cli.build import build_trainer, use_views
 from lightning_centernet.cli.cameras import Camera, find_cameras
 from lightning_centernet.cli.checkpoint import load_model, needed_checkpoint
 from lightning_centernet.cli.report import show_lines
 from lightning_centernet.cli.source import UNREADABLE, find_images, picture_loader
-from lightning_centernet.data import read_image
+from lightning_centernet.data import Transform, read_image
 from lightning_centernet.draw import Picture, Scene, side_by_side
 from lightning_centernet.errors import UserError
 from lightning_centernet.module import CenterNet
@@ -45,7 +45,8 @@ def predict(config: DictConfig) -> None:
             f"ckpt_path={checkpoint}: its heads {', '.join(model.heads)} give no boxes: train with wh or ltrb"
         )
     camera = _needed_camera(config, model, files)
-    loader = picture_loader(files, model.input_size, config.data.batch_size, config.data.num_workers, camera)
+    transform = Transform(model.input_size, view_sizes=use_views(config, model, model.input_size))
+    loader = picture_loader(files, transform, config.data.batch_size, config.data.num_workers, camera)
     batches: list[list[Tensors]] = _quiet_trainer(config).predict(model, loader) or []
     found = _readable({int(image["image_id"]): image for batch in batches for image in batch}, files)
     if not found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from glob import glob
 from pathlib import Path
@@ -77,11 +76,11 @@ class Pictures:
 
 
 def picture_loader(
-    files: list[Path], input_size: Sequence[int], batch_size: int, num_workers: int, camera: Camera | None = None
+    files: list[Path], transform: Transform, batch_size: int, num_workers: int, camera: Camera | None = None
 ) -> DataLoader[dict[str, object]]:
-    """Load pictures as validation does: letterboxed, in batches; with their calibration if `camera` gives it."""
+    """Load pictures in batches; with their calibration if `camera` gives it."""
     return DataLoader(
-        Examples(Pictures(files, camera), Transform(input_size)),
+        Examples(Pictures(files, camera), transform),
         batch_size=batch_size,
         num_workers=min(num_workers, len(files) - 1),
         collate_fn=partial(collate, max_objects=0),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_centernet.types import Annotations, Batch
 
-_STACKED = ("transform", "color", "image_id", "size", "scale", "calibration")
+_STACKED = ("transform", "color", "image_id", "size", "scale", "calibration", "view_transforms")
 
 
 def collate(items: Sequence[Mapping[str, Any]], max_objects: int) -> Batch:
@@ -25,14 +25,20 @@ def collate(items: Sequence[Mapping[str, Any]], max_objects: int) -> Batch:
         slots are taken; the others hold zeros. `file` is a list.
     """
     batch: Batch = {name: torch.stack([item[name] for item in items]) for name in _STACKED if name in items[0]}
-    # OpenCV's pixels are channels last: stacked so, each picture is one copy.
-    batch["image"] = torch.stack([item["image"].permute(1, 2, 0) for item in items]).permute(0, 3, 1, 2)
+    batch["image"] = _stack_images([item["image"] for item in items])
+    if "views" in items[0]:
+        batch["views"] = [_stack_images(views) for views in zip(*(item["views"] for item in items), strict=True)]
     objects = [item["ground_truth"] for item in items]
     most = max(len(each["labels"]) for each in objects)
     batch["annotations"] = _pad([item["annotations"] for item in items], max_objects)
     batch["ground_truth"] = _pad(objects, most)
     batch["file"] = [item["file"] for item in items]
     return batch
+
+
+def _stack_images(images: Sequence[Tensor]) -> Tensor:
+    # OpenCV's pixels are channels last: stacked so, each picture is one copy.
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _pad(objects: Sequence[Mapping[str, Tensor]], slots: int) -> Annotations:

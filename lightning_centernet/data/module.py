@@ -89,6 +89,16 @@ class DetectionData(LightningDataModule):
         """What the objects' keypoints are, of the first data set; None where they have none."""
         return getattr(self._first(), "skeleton", None)
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return self._transforms["val"].input_size
+
+    def show_at(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Show the pictures of validation and test at further input sizes too, as `views`, from the next loader on."""
+        for split in ("val", "test"):
+            self._transforms[split].view_sizes = tuple(sizes)
+
     def dataset(self, split: str) -> Dataset:
         """Read the data set of "train", "val" or "test", once.
 

@@ -30,14 +30,21 @@ class Transform:
     Args:
         input_size: height and width of the network's input.
         augmentation: random changes; None for validation.
+        view_sizes: further input sizes to letterbox each picture to, for test-time augmentation.
 
     Raises:
         UserError: `input_size` is not two positive integers.
     """
 
-    def __init__(self, input_size: Sequence[int], augmentation: Augmentation | None = None) -> None:
+    def __init__(
+        self,
+        input_size: Sequence[int],
+        augmentation: Augmentation | None = None,
+        view_sizes: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.input_size = as_input_size(input_size)
         self.augmentation = augmentation
+        self.view_sizes = view_sizes
 
     def __call__(self, sample: Sample, generator: np.random.Generator | None = None) -> dict[str, Any]:
         """Make the network's input of a sample; `generator` is the source of all chance in the augmentation.
@@ -46,7 +53,8 @@ class Transform:
             image (3, H, W) uint8; transform (2, 3) float64, original pixels to input pixels; color (3, 4) float32, to
             apply to RGB in [0, 1] (and 1), left to the device; annotations in input pixels; ground_truth, the same in
             original pixels; image_id; size (2,), the original height and width; file; scale (), the extent of the crop
-            relative to the whole picture; and calibration (3, 4) float32, of the input's pixels, if the sample has one.
+            relative to the whole picture; and calibration (3, 4) float32, of the input's pixels, if the sample has one;
+            views, a list of (3, H', W') uint8, and view_transforms (V, 2, 3) float64, if there are `view_sizes`.
         """
         size = sample.image.shape[:2]
         generator = generator or np.random.default_rng()
@@ -57,7 +65,7 @@ class Transform:
         moved = {"boxes": transform_boxes(ground_truth["boxes"], matrix)} | move_boxes3d(ground_truth, matrix)
         if "keypoints" in ground_truth:
             moved["keypoints"] = move_keypoints(ground_truth["keypoints"], matrix, sample.skeleton)
-        return {
+        fields = {
             "image": torch.from_numpy(image).permute(2, 0, 1),
             "transform": matrix,
             "scale": self._scale(size, matrix),
@@ -67,7 +75,8 @@ class Transform:
             "image_id": torch.tensor(sample.image_id),
             "size": torch.tensor(size),
             "file": sample.file,
-        } | self._calibration(sample, matrix)
+        }
+        return fields | self._calibration(sample, matrix) | self._views(sample.image)
 
     def _matrix(self, size: tuple[int, int], generator: np.random.Generator) -> Tensor:
         if self.augmentation is None:
@@ -78,6 +87,16 @@ class Transform:
         zoom = torch.linalg.det(matrix[:, :2]).abs().sqrt()
         whole: Tensor = self.input_size[1] / whole_extent(size, self.input_size) / zoom
         return whole.float()
+
+    def _views(self, image: NDArray[np.uint8]) -> dict[str, Any]:
+        if not self.view_sizes:
+            return {}
+        matrices = [letterbox((image.shape[0], image.shape[1]), size) for size in self.view_sizes]
+        views = [warp(image, matrix, size) for matrix, size in zip(matrices, self.view_sizes, strict=True)]
+        return {
+            "views": [torch.from_numpy(view).permute(2, 0, 1) for view in views],
+            "view_transforms": torch.stack(matrices),
+        }
 
     @staticmethod
     def _calibration(sample: Sample, matrix: Tensor) -> dict[str, Tensor]:
