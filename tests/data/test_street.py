@@ -78,6 +78,14 @@ def test_zoom_enlarges_who_is_on_the_ground_but_not_the_ground():
     assert 1.7 < heights[1] / heights[0] < 2.2
 
 
+def test_streets_with_fewer_vehicles():
+    worlds = {vehicles: [build_world(seed, vehicles=vehicles) for seed in range(60)] for vehicles in (0.0, 0.25, 1.0)}
+    actors = {vehicles: [actor.category for w in seen for actor in w.actors] for vehicles, seen in worlds.items()}
+    share = {vehicles: kinds.count("vehicle") / len(kinds) for vehicles, kinds in actors.items()}
+    assert share[0.0] == 0 < share[0.25] < 0.35 < share[1.0]
+    assert actors[0.0].count("pedestrian") > actors[1.0].count("pedestrian")
+
+
 def test_annotations_are_well_formed():
     street = Street(60, image_size=SIZE)
     samples = [street[index] for index in range(60)]
@@ -268,10 +276,11 @@ def test_keypoints_lie_in_the_box_and_left_is_left():
         {"size": 3, "image_size": (9,)},
         {"size": 3, "zoom": 0.0},
         {"size": 3, "zoom": math.nan},
+        {"size": 3, "vehicles": -1.0},
     ],
 )
 def test_impossible_streets_are_refused(arguments):
-    with pytest.raises(UserError, match="street with size="):
+    with pytest.raises(UserError, match=r"street with (size|zoom)="):
         Street(**arguments)
 
 

@@ -35,24 +35,35 @@ class Street:
         seed: not negative.
         image_size: height and width of the pictures.
         zoom: how many times larger road users are than in the camera's ordinary view.
+        vehicles: how many times as often as usual a road user is a vehicle; 0: there are people only.
 
     Raises:
-        UserError: if a size or the zoom is not positive, or the seed negative.
+        UserError: if a size or the zoom is not positive, or the seed or `vehicles` negative.
     """
 
     classes: tuple[str, ...] = CLASSES
     category_ids: tuple[int, ...] = (1, 2, 3)
     skeleton: Skeleton = _SKELETON
 
-    def __init__(self, size: int, *, seed: int = 0, image_size: Sequence[int] = (256, 448), zoom: float = 1.0) -> None:
-        if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8 or not 0 < zoom < math.inf:
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int = 0,
+        image_size: Sequence[int] = (256, 448),
+        zoom: float = 1.0,
+        vehicles: float = 1.0,
+    ) -> None:
+        if size < 1 or seed < 0 or len(image_size) != 2 or min(image_size) < 8:
             raise UserError(
-                f"street with size={size}, seed={seed}, image_size={tuple(image_size)}, zoom={zoom}: size must be at "
-                "least 1, seed at least 0, image_size a height and a width of at least 8 pixels, zoom positive"
+                f"street with size={size}, seed={seed}, image_size={tuple(image_size)}: size must be at least 1, seed "
+                "at least 0, image_size a height and a width of at least 8 pixels"
             )
+        if not (0 < zoom < math.inf and 0 <= vehicles < math.inf):
+            raise UserError(f"street with zoom={zoom}, vehicles={vehicles}: zoom must be positive, vehicles at least 0")
         self.size = size
         self.seed = seed
-        self.zoom = zoom
+        self.view = (zoom, vehicles)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self._kept: dict[int, Sample] = {}
 
@@ -63,7 +74,7 @@ class Street:
         """Return the world of sample `index`, for all that its picture does not show."""
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of a street of {self.size}")
-        return build_world(self.seed << 32 | index, self.zoom)
+        return build_world(self.seed << 32 | index, *self.view)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self._kept:
@@ -120,6 +131,7 @@ def street_data(
     image_size: Sequence[int] | None = None,
     input_size: Sequence[int] = (128, 224),
     zoom: float = 1.0,
+    vehicles: float = 1.0,
     seed: int = 0,
     **common: Any,
 ) -> DetectionData:
@@ -132,10 +144,12 @@ def street_data(
         image_size: height and width of the pictures; by default the network's own, `input_size`.
         input_size: height and width of the network's input.
         zoom: how many times larger road users are than in the camera's ordinary view.
+        vehicles: how many times as often as usual a road user is a vehicle.
         seed: of the scenes, the shuffling and the augmentation.
         **common: the other arguments of `DetectionData`.
     """
-    draw = partial(Street, image_size=input_size if image_size is None else image_size, zoom=zoom)
+    image_size = input_size if image_size is None else image_size
+    draw = partial(Street, image_size=image_size, zoom=zoom, vehicles=vehicles)
     train, val, test = (
         partial(draw, size, seed=3 * seed + split) for split, size in enumerate((train_size, val_size, test_size))
     )

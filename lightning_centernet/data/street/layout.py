@@ -38,16 +38,16 @@ _DUSK = _Sky((0.10, 0.09, 0.12), (0.52, 0.53, 0.64), (0.22, 0.27, 0.45), (0.66, 
 _SKIES = (_CLEAR, _GOLDEN, _GREY, _DUSK)
 
 
-def build_world(seed: int, zoom: float = 1.0) -> World:
-    """Build the world of a seed: the same seed and zoom give the same world.
+def build_world(seed: int, zoom: float = 1.0, vehicles: float = 1.0) -> World:
+    """Build the world of a seed: the same arguments give the same world.
 
     A camera of larger `zoom` has a longer lens, and hangs lower by as much: the ground looks as ever, and who stands on
-    it is larger by that factor.
+    it is larger by that factor. `vehicles` is how many times as often as usual one meets them, rather than people.
     """
     random = Random(seed)
     camera = Camera(zoom * random.uniform(0.75, 1.1), random.uniform(0.36, 0.5), random.uniform(1.4, 2.4) / zoom)
     road = _road(random, camera.height)
-    actors = place_actors(random, road, camera)
+    actors = place_actors(random, road, camera, vehicles)
     scenery = tuple(_in_view(_scenery(random, road), camera))
     return World(camera, road, _weather(random), actors, scenery, random.getrandbits(32))
 

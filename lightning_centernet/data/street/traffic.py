@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from random import Random
 from typing import NamedTuple
 
@@ -55,15 +56,19 @@ class _Claim(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-def place_actors(random: Random, road: Road, camera: Camera) -> tuple[Actor, ...]:
-    """Return the road users of a scene: none in some, mostly 2 to 8, not too small and not too hidden."""
+def place_actors(random: Random, road: Road, camera: Camera, vehicles: float = 1.0) -> tuple[Actor, ...]:
+    """Return the road users of a scene: none in some, mostly 2 to 8, not too small and not too hidden.
+
+    `vehicles` is how many times as often as usual one of them is a vehicle.
+    """
+    shares = _SHARES | {"vehicle": _SHARES["vehicle"] * vehicles}
     wanted = random.choices(range(len(_NUMBERS)), _NUMBERS)[0]
     actors: list[Actor] = []
     claims: list[_Claim] = []
     for _ in range(_ATTEMPTS):
         if len(actors) == wanted:
             break
-        model = _model(random)
+        model = _model(random, shares)
         spot = _spot(random, road, model)
         claim = _claim(road, camera, spot, model)
         if claim and not any(_collide(claim, other) for other in claims):
@@ -72,8 +77,8 @@ def place_actors(random: Random, road: Road, camera: Camera) -> tuple[Actor, ...
     return tuple(actors)
 
 
-def _model(random: Random) -> _Model:
-    category = random.choices(list(_SHARES), list(_SHARES.values()))[0]
+def _model(random: Random, shares: Mapping[str, float]) -> _Model:
+    category = random.choices(list(shares), list(shares.values()))[0]
     if category == "vehicle":
         kind = random.choices(list(BUILDS), [build.share for build in BUILDS.values()])[0]
         height, width, length = (side * random.uniform(0.94, 1.07) for side in BUILDS[kind].dimensions)
