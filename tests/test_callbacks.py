@@ -18,6 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_centernet.callbacks import BestCheckpoint, DrawPredictions, LogEveryEpoch
 from lightning_centernet.draw import GRAY, class_color
 from lightning_centernet.errors import UserError
+from lightning_centernet.geometry.camera import alpha_from_rotation, project, project_boxes
+from lightning_centernet.skeleton import Skeleton
+from tests.draw.pixels import like, shows
 
 FILES = ["photos/one.jpg", "photos/two.v2.png", "more/one.jpg", "four.jpg", "five.jpg"]
 
@@ -120,6 +123,92 @@ def test_shows_what_is_there(tmp_path):
     assert (rows.mean() + 0.5 - 24, columns.mean() + 0.5 - 2) == pytest.approx(
         (156, 156), abs=2
     )  # cell (6, 6) of 24 pixels
+
+
+CAMERA = torch.tensor([[60.0, 0, 48, 3], [0, 60, 24, -0.1], [0, 0, 1, 0.002]])
+SOLID = {"location": [1.0, 1.6, 9.0], "dimensions": [1.5, 1.7, 4.0], "rotation_y": 0.7}
+SKELETON = Skeleton(("left", "right"), (("left", "right"),))
+
+
+class Solids(Pictures):
+    """The same images, with a 3D box and two joints for the first object."""
+
+    def __getitem__(self, index):
+        item = super().__getitem__(index)
+        solid = {name: torch.tensor(value).expand(3, *np.shape(value)).clone() for name, value in SOLID.items()}
+        for values in solid.values():
+            values[1] = torch.nan
+        joints = torch.tensor([[10.0, 50, 2], [30, 58, 2]]).expand(3, 2, 3).clone()
+        joints[1:] = 0
+        return item | {"annotations": item["annotations"] | solid | {"keypoints": joints}, "calibration": CAMERA}
+
+
+class Exact(StandIn):
+    """Finds the first object, and of it the fields named; positions are on the output grid."""
+
+    skeleton = SKELETON
+
+    def __init__(self, *fields):
+        super().__init__()
+        self.fields = fields
+
+    def validation_step(self, batch, batch_idx):
+        truth = {name: values[:, :1] for name, values in batch["annotations"].items()}
+        middle = truth["location"] - truth["dimensions"][..., :1] / 2 * torch.tensor([0, 1, 0])
+        pixels = project(middle, batch["calibration"])
+        found = {
+            "boxes": truth["boxes"] / 4,
+            "scores": torch.full(truth["labels"].shape, 0.9),
+            "labels": truth["labels"],
+            "amodal_centers": pixels / 4,
+            "depth": middle[..., 2] + 0.002,
+            "dimensions": truth["dimensions"],
+            "alpha": alpha_from_rotation(truth["rotation_y"], pixels, batch["calibration"]),
+            "keypoints": truth["keypoints"][..., :2] / 4,
+            "keypoint_scores": torch.full((*truth["labels"].shape, 2), 0.8),
+        }
+        fields = {"boxes", "scores", "labels", *self.fields}
+        step = {"outputs": {"hm": torch.full((len(pixels), 4, 16, 24), -9.0)}}
+        return step | {"detections": {name: values for name, values in found.items() if name in fields}}
+
+
+def panels_of(tmp_path, *fields):
+    loader = DataLoader(Solids(), batch_size=2)
+    run = trainer(DrawPredictions(tmp_path, images=1), default_root_dir=tmp_path)
+    run.validate(Exact(*fields), loader, verbose=False)
+    picture = np.array(Image.open(tmp_path / "epoch_000" / "one.png"))
+    return picture[24:408, 6:582], picture[24:408, 588:1164], picture[24:408, 1170:-6]
+
+
+def test_solid_boxes_are_lifted_and_shown_from_above(tmp_path):
+    predicted, truth, rest = panels_of(tmp_path, "amodal_centers", "depth", "dimensions", "alpha")
+    assert rest.shape[1] == 384 + 6 + 576
+    car = class_color(0)
+    box = (torch.tensor([value]) for value in SOLID.values())
+    corners = project_boxes(*box, CAMERA)[0] * 6
+    assert all(shows(panel, point, car) for panel in (predicted, truth) for point in corners.numpy())
+    assert not shows(predicted, (48, 140), car)  # no 2D box
+    assert holds(truth, GRAY)  # an ignored object without a 3D box keeps its 2D box
+    above = rest[:, :384]
+    assert like(above, car).any()
+    assert not like(above[:, 40:], (235, 235, 235)).any()  # the prediction covers the true outline
+
+
+def test_poses_are_drawn(tmp_path):
+    predicted, truth, rest = panels_of(tmp_path, "keypoints", "keypoint_scores")
+    assert rest.shape[1] == 576
+    for panel in (predicted, truth):
+        assert shows(panel, (60, 300), (0, 170, 255), reach=0)
+        assert shows(panel, (180, 348), (255, 140, 0), reach=0)
+        assert shows(panel, (48, 140), class_color(0))
+
+
+def test_truth_has_no_more_fields_than_predictions(tmp_path):
+    predicted, truth, rest = panels_of(tmp_path)
+    assert rest.shape[1] == 576
+    for panel in (predicted, truth):
+        assert shows(panel, (48, 140), class_color(0))
+        assert not shows(panel, (60, 300), (0, 170, 255))
 
 
 def test_draws_all_of_a_small_set_and_needs_no_logger(tmp_path):
