@@ -31,7 +31,7 @@ from lightning_centernet.preparation import denormalize, prepare
 from lightning_centernet.schedules import ADAM, OptimizerFactory, SchedulerFactory, with_schedule
 from lightning_centernet.skeleton import make_skeleton
 from lightning_centernet.types import Batch, Outputs, Tensors
-from lightning_centernet.views import Views, detect
+from lightning_centernet.views import Found, Views, detect
 
 MetricFactory: TypeAlias = Callable[..., Metric]
 
@@ -181,7 +181,7 @@ class CenterNet(LightningModule):
         """Log the loss as `val/...`, and take the detections into the metrics.
 
         Returns:
-            The fields of `Found`, but for `images` where there is no heat map.
+            The fields of `Found`; without a heat map nothing is found.
         """
         return self._evaluate("val", batch)
 
@@ -274,9 +274,7 @@ class CenterNet(LightningModule):
         for name in (name for name in loss_stats if name in ("tot", *self.heads)):
             value, size = loss_stats[name].detach(), len(batch["image"])
             self.log(f"{stage}/{name}", value, prog_bar=name == "tot", batch_size=size, sync_dist=True)
-        if "hm" not in self.heads:
-            return {"outputs": stacks[-1], "detections": {}}
-        found = detect(self, batch, stacks[-1])
+        found = detect(self, batch, stacks[-1]) if "hm" in self.heads else Found(stacks[-1], {}, [])
         if "ground_truth" in batch and "boxes" in found.detections:
             self.metrics[stage].update(found.images, ground_truth(batch))  # type: ignore[operator]
         return found._asdict()

@@ -8,7 +8,6 @@ from typing import Any
 import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_centernet.evaluation import per_image
 from lightning_centernet.results import write_coco_results
 from lightning_centernet.results_kitti import write_kitti_results
 from lightning_centernet.types import Batch, Tensors
@@ -36,7 +35,7 @@ class CocoResults(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: int
     ) -> None:
         """Keep what is found in the images of a batch."""
-        for image in per_image(outputs["detections"], batch, int(pl_module.stride)):  # type: ignore[arg-type]  # CenterNet's
+        for image in outputs["images"]:
             self.found[int(image["image_id"])] = {name: values.cpu() for name, values in image.items()}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,8 +89,7 @@ class KittiResults(Callback):
     ) -> None:
         """Write the images of a batch."""
         if not trainer.sanity_checking:
-            found = per_image(outputs["detections"], batch, int(pl_module.stride))  # type: ignore[arg-type]  # CenterNet's
-            write_kitti_results(self.directory, found, pl_module.classes)  # type: ignore[arg-type]  # the same
+            write_kitti_results(self.directory, outputs["images"], pl_module.classes)  # type: ignore[arg-type]  # CenterNet's
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: int

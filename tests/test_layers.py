@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"geometry"},
     "results": set(),
     "results_kitti": set(),
-    "result_files": {"evaluation", "results", "results_kitti"},
+    "result_files": {"results", "results_kitti"},
     "draw": {"geometry", "skeleton"},
     "skeleton": set(),
     "categories": {"heads"},

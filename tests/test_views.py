@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from lightning_centernet.data import Sample, Transform, coco_data
 from lightning_centernet.data.collate import collate
 from lightning_centernet.geometry.suppression import gaussian_decay, suppress
 from lightning_centernet.heads import STANDARD
+from lightning_centernet.result_files import CocoResults
 from lightning_centernet.testing import FakeData, fake_batch
 from lightning_centernet.views import Views, detect, see, view_sizes
 from tests.tiny import DETECTION, SIZE, TinyBackbone, logged, quiet_trainer, tiny_model
@@ -190,13 +192,18 @@ class TestScales:
             assert (image["scores"].diff() <= 0).all()
             assert all(values.isfinite().all() for values in image.values())
 
-    def test_metrics_are_those_of_the_merged(self, coco):
+    def test_metrics_and_result_files_are_of_the_merged(self, coco, tmp_path):
         model, found = lively(input_size=(64, 96)), []
         data = views_of(coco_data(**coco), model, scales=SCALES)
         model.metrics["test"].update = lambda images, truth: found.extend(images)
-        quiet_trainer().test(model, data, verbose=False)
-        for image, expected in zip(found, predictions(model, data.test_dataloader()), strict=True):
+        quiet_trainer(callbacks=[CocoResults(tmp_path)]).test(model, data, verbose=False)
+        merged = predictions(model, data.test_dataloader())
+        for image, expected in zip(found, merged, strict=True):
             torch.testing.assert_close(image["boxes"], expected["boxes"])
+        written = [result["score"] for result in json.loads((tmp_path / "bbox.json").read_text())]
+        torch.testing.assert_close(
+            torch.tensor(written), torch.cat([image["scores"] for image in merged]), atol=1e-4, rtol=0
+        )
 
     def test_larger_views_have_the_pictures_own_pixels(self):
         picture = np.random.default_rng(0).integers(0, 255, (128, 192, 3), dtype=np.uint8)
