@@ -59,9 +59,10 @@ def draw_above(
     ground = _Ground(reach, side=max(image_size[0], _LEAST_SIDE))
     canvas = _paper(ground, host(calibration), image_size)
     for outline in true.outlines:
-        _draw_footprint(canvas, ground.pixels(outline), INK, filled=False)
+        _outline(canvas, ground, outline, INK)
     for outline, color in zip(found.outlines, found.colors, strict=True):
-        _draw_footprint(canvas, ground.pixels(outline), color, filled=True)
+        _fill(canvas, ground, outline, color)
+        _outline(canvas, ground, outline, color)
     outside = int((~ground.holds(found.outlines)).sum())
     return _write_numbers(canvas, ground, outside)
 
@@ -88,6 +89,11 @@ class _Ground:
     def step(self) -> float:
         """Metres between lines."""
         return next(step for step in (5.0, 10.0, 20.0) if self.reach / step <= 6)
+
+    @property
+    def line(self) -> int:
+        """Width of lines in pixels."""
+        return max(1, round(self.side / 400))
 
     def pixels(self, points: Floats) -> Floats:
         """Place points (..., 2) of x and z."""
@@ -125,24 +131,24 @@ def _paper(ground: _Ground, calibration: Floats, image_size: tuple[int, int]) ->
     cv2.fillConvexPoly(canvas, fixed_point(ground.pixels(wedge)), _ROAD, **FINE)
     lines = np.arange(0, 1.05 * ground.reach, ground.step)
     for row in np.rint(ground.pixels(np.stack([lines, lines], -1))[:, 1]).astype(int).tolist():
-        cv2.line(canvas, (0, row), (ground.side, row), _GRID)
+        cv2.line(canvas, (0, row), (ground.side, row), _GRID, ground.line)
     for column in np.rint(ground.pixels(np.stack([[*lines, *-lines]] * 2, -1))[:, 0]).astype(int).tolist():
-        cv2.line(canvas, (column, 0), (column, ground.side), _GRID)
-    cv2.polylines(canvas, [fixed_point(ground.pixels(wedge))], True, _NUMBERS, 1, **FINE)
+        cv2.line(canvas, (column, 0), (column, ground.side), _GRID, ground.line)
+    cv2.polylines(canvas, [fixed_point(ground.pixels(wedge))], True, _NUMBERS, ground.line, **FINE)
     return canvas
 
 
-def _draw_footprint(canvas: Picture, outline: Floats, color: Color, *, filled: bool) -> None:
-    points = fixed_point(outline)
-    if filled:
-        layer = canvas.copy()
-        cv2.fillConvexPoly(layer, points, color, **FINE)
-        cv2.addWeighted(layer, _OPACITY, canvas, 1 - _OPACITY, 0, dst=canvas)
-    cv2.polylines(canvas, [points], True, color, 1, **FINE)
+def _fill(canvas: Picture, ground: _Ground, outline: Floats, color: Color) -> None:
+    layer = canvas.copy()
+    cv2.fillConvexPoly(layer, fixed_point(ground.pixels(outline)), color, **FINE)
+    cv2.addWeighted(layer, _OPACITY, canvas, 1 - _OPACITY, 0, dst=canvas)
+
+
+def _outline(canvas: Picture, ground: _Ground, outline: Floats, color: Color) -> None:
     middle, front = outline.mean(0), outline[:2].mean(0)
-    tip = front + 0.5 * (front - middle)
-    start, end = (tuple(point) for point in fixed_point(np.stack([middle, tip])).tolist())
-    cv2.line(canvas, start, end, color, 1, **FINE)
+    heading = np.stack([middle, front + 0.5 * (front - middle)])
+    for points, closed in ((outline, True), (heading, False)):
+        cv2.polylines(canvas, [fixed_point(ground.pixels(points))], closed, color, ground.line, **FINE)
 
 
 def _write_numbers(canvas: Picture, ground: _Ground, outside: int) -> Picture:

@@ -63,7 +63,7 @@ def box_corners(objects: Mapping[str, ArrayLike]) -> Floats:
 def _draw_edges(canvas: Picture, ends: Floats, kept: NDArray[np.bool_], color: Color, extent: float) -> None:
     width = max(1, min(round(min(canvas.shape[:2]) / 250), round(extent / 30)))
     edges = int(kept[: len(_EDGES)].sum())
-    draw_lines(canvas, ends[edges:], [color] * (len(ends) - edges), 1, rim=0)
+    draw_lines(canvas, ends[edges:], [color] * (len(ends) - edges), max(1, width // 2), rim=0)
     draw_lines(canvas, ends[:edges], [color] * edges, width, rim=int(extent > _SMALL))
 
 

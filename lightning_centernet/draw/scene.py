@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from lightning_centernet.draw.names import write_names
 from lightning_centernet.draw.skeletons import draw_skeletons
 from lightning_centernet.skeleton import Skeleton
 
-_READABLE = 384  # pixels: a picture whose shorter side is below this is enlarged, to leave room for the names
+_READABLE = 384  # pixels: a picture whose shorter side is well below this is enlarged, to leave room for the names
 _BOX3D = {"location", "dimensions", "rotation_y"}
 
 Objects = Mapping[str, ArrayLike]
@@ -74,7 +73,7 @@ class Scene:
     def zoom(self) -> int:
         """How much larger than `image` the drawings are."""
         height, width, _ = self.image.shape
-        return max(1, math.ceil(_READABLE / min(int(height), int(width))))
+        return max(1, round(_READABLE / min(int(height), int(width))))
 
     @cached_property
     def _enlarged(self) -> Picture:
