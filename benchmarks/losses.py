@@ -58,7 +58,7 @@ def case(
     heads = standard_heads(task.heads)
     size = {"batch_size": task.batch_size, "grid": task.grid}
     batch = _on_device(fake_batch(heads, objects=task.slots // 2, slots=task.slots, **size))
-    batch["hm"] = batch["hm"].contiguous(memory_format=layout)
+    batch["hm"] = batch["hm"].clone(memory_format=layout)
     logits = {
         name: output.to(DEVICE, dtype, memory_format=layout) for name, output in fake_outputs(heads, **size).items()
     }

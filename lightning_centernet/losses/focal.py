@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, one_pass, plain_sum
+from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, multiply, one_pass, plain_sum
 from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.terms import Ratio
 
@@ -106,7 +106,8 @@ class _Fused(torch.autograd.Function):
             return torch.autograd.grad(total, maps.logits, scale, create_graph=True)[0], None, None, None
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is not None:
-            return gradient.mul_(scale), None, None, None
+            multiply(gradient, scale)
+            return gradient, None, None, None
         gradient = empty_like(maps.logits)  # in float16, or once more over a graph that was kept
         one_pass(maps, ctx.choices, gradient, scale)
         return gradient, None, None, None
