@@ -54,3 +54,9 @@ def test_extending(tmp_path):
     trainer.fit(mine, names["data"])
     assert not torch.equal(before, mine.network.stacks[0]["hm"][0].weight)
     assert trainer.callback_metrics["train/objects"] == 8
+
+
+def test_pictures():
+    names = run_python("pictures.md")
+    assert names["picture"].shape[1] > 1242 + 384  # side by side
+    assert (names["scene"].draw(names["objects"]) != names["image"]).any()

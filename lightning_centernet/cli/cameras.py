@@ -50,7 +50,10 @@ def _listed(matrices: Sequence[Projection], number: int, _: Sequence[int]) -> Pr
 
 def _read(path: Path, files: Sequence[Path]) -> list[Projection]:
     if not path.exists():
-        raise UserError(f"calibration={path}: nothing there; name a file in KITTI's format, or a folder of such files")
+        raise UserError(
+            f"calibration={path}: nothing there; name a file in KITTI's format or a folder of such files, or say "
+            f"focal_length=<pixels>"
+        )
     sources = [path / f"{file.stem}.txt" if path.is_dir() else path for file in files]
     missing = [(source, file) for source, file in zip(sources, files, strict=True) if not source.is_file()]
     if missing:

@@ -103,5 +103,7 @@ def _joints(objects: Mapping[str, NDArray[np.generic]]) -> Floats:
     joints = host(objects["keypoints"])
     if "keypoint_scores" not in objects:
         return joints
-    confirmed = objects["keypoint_scores"] != objects["scores"][:, None]
-    return np.concatenate([joints, np.where(confirmed, 2.0, 1.0)[..., None]], axis=-1)
+    values = objects["keypoint_scores"]
+    repeated = (values[:, :, None] == values[:, None]).sum(-1) > 1  # without a peak they have the score of the object,
+    alike = repeated | (values == objects["scores"][:, None])  # or had it, before a suppression lowered that
+    return np.concatenate([joints, np.where(alike, 1.0, 2.0)[..., None]], axis=-1)

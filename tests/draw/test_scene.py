@@ -60,11 +60,12 @@ def test_small_pictures_are_enlarged_with_all_that_is_in_them():
     assert scene.draw_heatmap(np.zeros((1, 5, 5))).shape == CLEAR.shape
 
 
-def test_detected_joints_without_a_peak_are_as_if_hidden():
+@pytest.mark.parametrize("score", [0.75, 0.6])  # as it is, and after a suppression
+def test_detected_joints_without_a_peak_are_as_if_hidden(score):
     objects = {
         "boxes": BOXES[:1],
         "labels": np.array([0]),
-        "scores": np.array([0.75], np.float32),
+        "scores": np.array([score], np.float32),
         "keypoints": PERSON[None, :, :2],
         "keypoint_scores": np.array([[0.75, 0.4, 0.75, 0.75, 0.9]], np.float32),
     }
