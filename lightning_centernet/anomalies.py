@@ -194,7 +194,7 @@ class Anomalies(Callback):
         found = _descriptions(watched)
         if self.skips:
             self._found += found
-            _check_buffers(trainer.lightning_module, self._found)
+            _check_buffers(trainer, self._found)
         else:
             self._watched = watched  # whoever wants to save a checkpoint because of this error meets it again
             raise UserError(_advised(_first(found, trainer)))
@@ -256,13 +256,17 @@ def _scaler(trainer: Trainer) -> Any:
     return getattr(trainer.precision_plugin, "scaler", None)
 
 
-def _check_buffers(model: nn.Module, found: list[str]) -> None:
-    for name, buffer in model.named_buffers():
-        if buffer.is_floating_point() and not buffer.isfinite().all():
-            raise UserError(
-                f"the running statistics {name} are no longer finite: skipping steps cannot mend them. Go on from the "
-                f"last checkpoint, without the pictures named here, or with a lower optimizer.lr. {_few(found)}"
-            )
+def _check_buffers(trainer: Trainer, found: list[str]) -> None:
+    buffers = trainer.lightning_module.named_buffers()
+    said = [
+        f"the running statistics {name} are no longer finite: skipping steps cannot mend them. Go on from the last "
+        f"checkpoint, without the pictures named here, or with a lower optimizer.lr. {_few(found)}"
+        for name, buffer in buffers
+        if buffer.is_floating_point() and not buffer.isfinite().all()
+    ]
+    # Each process has statistics of its own, and one that stops alone leaves the others waiting.
+    if trainer.strategy.reduce_boolean_decision(bool(said), all=False):
+        raise UserError(_first(said, trainer))
 
 
 def _first(found: list[str], trainer: Trainer) -> str:

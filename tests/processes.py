@@ -25,6 +25,8 @@ from tests.tiny import DETECTION, quiet_trainer, tiny_model
 
 NAN = float("nan")
 STEPS = 4
+NORMALIZED = {"name": "test_resnet", "neck_channels": 8}
+LAST_IMAGE = {"bad": [(STEPS - 1, 1)], "spoiled": "image"}  # the next step would begin with rank 0's statistics
 OPTIMIZERS = {
     "sgd": partial(SGD, lr=0.05, momentum=0.9),
     "fused": partial(Adam, lr=0.01, fused=True),
@@ -62,9 +64,10 @@ class Unequal(LightningDataModule):
 class Shares(LightningDataModule):
     """Each rank's batches; a single process gets those of `ranks` ranks, in one batch each step."""
 
-    def __init__(self, ranks, bad=(), left_out=(), second_set=False):
+    def __init__(self, ranks, bad=(), left_out=(), second_set=False, spoiled="wh"):
         super().__init__()
         self.ranks, self.bad, self.left_out, self.second_set = ranks, bad, left_out, second_set
+        self.spoiled = spoiled
 
     def train_dataloader(self):
         first = self.loader(0)
@@ -76,7 +79,7 @@ class Shares(LightningDataModule):
             ranks = [self.trainer.global_rank] if self.trainer.world_size > 1 else range(self.ranks)
             batch = joined([share(start + step, rank) for rank in ranks])
             if (step, self.trainer.global_rank) in self.bad:
-                batch["wh"][0, 0, 0] = NAN
+                batch[self.spoiled][0, 0, 0] = NAN
             batches.append({name: value for name, value in batch.items() if name != lacking})
         return DataLoader(batches, batch_size=None)
 
@@ -122,6 +125,7 @@ SCENARIOS = {
     "each lacks another head": (2, partial(train, 2, data=Unequal())),
     "both lack a head": (2, partial(train, 2, data=Unequal(["wh"]))),
     "bad on rank 1": (2, partial(train, 2, data={"bad": [(1, 1)]})),
+    "bad statistics": (2, partial(train, 2, on_anomaly="skip", backbone=NORMALIZED, data=LAST_IMAGE)),
     **{
         f"{kind} {what}": (2, partial(train, 2, kind, on_anomaly="skip", data=data))
         for kind in ("fused", "plain")

@@ -53,6 +53,11 @@ def test_one_bad_process_stops_all(results):
         assert "images: file step 1 rank 1 a.jpg, step 1 rank 1 b.jpg" in said
 
 
+def test_spoiled_statistics_of_one_process_stop_all(results):
+    for rank in (0, 1):
+        assert results[f"bad statistics, rank {rank}"]["error"].startswith("the running statistics network.")
+
+
 def test_a_head_is_missing_where_no_process_learns_it(results):
     for rank in (0, 1):
         assert "error" not in results[f"each lacks another head, rank {rank}"]
