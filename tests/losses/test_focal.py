@@ -148,6 +148,13 @@ class TestCompiling:
             "compiling the focal loss, once; this takes some seconds"
         ]
 
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_halves_are_scaled(self, monkeypatch, layout):
+        monkeypatch.setattr(focal_pass, "LONG", 1)
+        given = case(dtype=torch.bfloat16)
+        logits, heatmap = laid_out(given.logits, layout), laid_out(given.heatmap, layout)
+        assert_exact(Case(logits, heatmap, given.listed), FocalLoss(), sparse=True)
+
     def test_without_a_compiler(self, monkeypatch, caplog):
         def fail(*arguments):
             raise RuntimeError("no C++ compiler found\nand a long story")
