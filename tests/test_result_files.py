@@ -14,11 +14,13 @@ from lightning_centernet.data import coco_data
 from lightning_centernet.result_files import CocoResults
 from lightning_centernet.results import write_coco_results
 from tests.fakes import PICTURES, SQUARE, pose_content, write_coco
+from tests.test_docs import run_python
 from tests.tiny import DETECTION, quiet_trainer, tiny_model
 
 POSES = {"hm": 3, "wh": 2, "reg": 2, "hps": 8, "hm_hp": 4, "hp_offset": 2}
 TOLERANT = [5.0] * 4  # sigmas that forgive an untrained model
-OKS = ("oks_map", "oks_map_50", "oks_map_75")
+BOXES = ("map", "map_50", "map_75")
+OKS = tuple(f"oks_{name}" for name in BOXES)
 
 
 @pytest.fixture
@@ -46,16 +48,16 @@ def test_the_official_tool_gives_the_metrics_of_the_test(file, tmp_path):
     model = model_of(data, skeleton={"names": SQUARE, "sigmas": TOLERANT})
     trainer = quiet_trainer(callbacks=[CocoResults(tmp_path / "coco")])
     (scores,) = trainer.test(model, data, verbose=False)
-    for kind, names in (("keypoints", OKS), ("bbox", ("map", "map_50", "map_75"))):
-        coco = COCO(str(file))
-        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / f"coco/{kind}.json")), kind)
-        if kind == "keypoints":
-            evaluation.params.kpt_oks_sigmas = np.array(TOLERANT)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-        np.testing.assert_allclose([scores[f"test/{name}"] for name in names], evaluation.stats[:3], atol=1e-6)
+    official = run_python("pose.md")["official"]
+    stats = official(str(file), str(tmp_path / "coco/keypoints.json"), np.array(TOLERANT))
+    np.testing.assert_allclose([scores[f"test/{name}"] for name in OKS], stats[:3], atol=1e-6)
     assert scores["test/oks_map"] > 0.1
+    coco = COCO(str(file))
+    evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "coco/bbox.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    np.testing.assert_allclose([scores[f"test/{name}"] for name in BOXES], evaluation.stats[:3], atol=1e-6)
 
 
 def test_they_hold_what_predict_finds_and_nothing_of_an_earlier_epoch(file, tmp_path):
