@@ -18,6 +18,7 @@ from lightning_centernet.heads import STANDARD
 from lightning_centernet.result_files import CocoResults
 from lightning_centernet.testing import FakeData, fake_batch
 from lightning_centernet.views import Views, detect, see, view_sizes
+from tests.test_docs import run_python
 from tests.tiny import DETECTION, SIZE, TinyBackbone, logged, quiet_trainer, tiny_model
 from tests.waiting import as_on_a_device
 
@@ -242,6 +243,13 @@ def test_nothing_waits_for_the_device(monkeypatch):
     model.views = Views(flip=True)
     with torch.no_grad(), as_on_a_device(monkeypatch):
         model.views.merge(decode(see(model, image), model.heads), k=20)
+
+
+def test_docs():
+    names = run_python("test_time.md")
+    trainer = quiet_trainer(limit_test_batches=1)
+    trainer.test(names["model"], names["data"], verbose=False)
+    assert "test/map" in trainer.callback_metrics
 
 
 def test_sizes_suit_the_network():
