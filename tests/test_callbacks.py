@@ -165,7 +165,7 @@ class Exact(StandIn):
             "dimensions": truth["dimensions"],
             "alpha": alpha_from_rotation(truth["rotation_y"], pixels, batch["calibration"]),
             "keypoints": truth["keypoints"][..., :2] / 4,
-            "keypoint_scores": torch.full((*truth["labels"].shape, 2), 0.8),
+            "keypoint_scores": torch.tensor([0.8, 0.7]).expand(*truth["labels"].shape, 2),
         }
         fields = {"boxes", "scores", "labels", *self.fields}
         step = {"outputs": {"hm": torch.full((len(pixels), 4, 16, 24), -9.0)}}
