@@ -8,7 +8,7 @@ import warnings
 _IRRELEVANT = (
     ".*overridden `(on_after_batch_transfer|transfer_batch_to_device)`.*",  # the module's own is meant
     ".*training batches .* is smaller than the logging interval.*",  # LogEveryEpoch shortens it
-    r".*self\.log\('(val|test)/m.*sync_dist=True.*",  # the metrics are synchronised where they are computed
+    r".*self\.log\('(val|test)/.*sync_dist=True.*",  # the metrics are synchronised where they are computed
     ".*LeafSpec.*is deprecated.*",  # between Lightning and torch
     ".*does not have many workers.*",  # data.num_workers is the user's choice
     ".*Using `DistributedSampler` with the dataloaders.*",  # the metrics drop the images that it repeats

@@ -22,8 +22,15 @@ class EpochLines(ProgressBar):
         if not trainer.is_global_zero:
             return
         values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
+        values |= _monitored(trainer)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, float))
         _logger.info("epoch %d of %s  %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+
+
+def _monitored(trainer: Trainer) -> dict[str, float]:
+    """Read the score that the best checkpoint has most of, which need not be one of those in the bar."""
+    name = getattr(trainer.checkpoint_callback, "monitor", None)
+    return {name: float(trainer.callback_metrics[name])} if name in trainer.callback_metrics else {}
 
 
 def progress_bar() -> ProgressBar:
