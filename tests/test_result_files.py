@@ -88,6 +88,7 @@ def test_several_processes(file, tmp_path, monkeypatch):
     trainer.test(model, data, verbose=False)
     alone = json.loads((tmp_path / "coco/bbox.json").read_text())
     parts = [{image: results.found[image] for image in images} for images in ((4, 1, 2), (3, 1))]
+    results.found = parts[0]
 
     def gather(ranks, mine):
         assert mine is results.found
