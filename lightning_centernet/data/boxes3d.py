@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_centernet.data.problems import remark
 from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.boxes3d import corners
 from lightning_centernet.geometry.camera import mirror_angle, project, project_boxes
-
-_logger = logging.getLogger(__name__)
 
 _NEAR = 0.1  # metres: what is closer has no projection
 _ROUNDING = 0.01  # radians: KITTI's files have two decimals
@@ -75,9 +73,8 @@ def _report(
         for name, rule in _RULES.items()
         for row in np.flatnonzero((columns[name] != UNKNOWN[name]).any(axis=1) & ~possible[name]).tolist()
     }
-    if lines:
-        message = "%d of %d objects have an impossible value, and are used without what depends on it; the first: %s"
-        _logger.warning(message, len({row for row, _ in lines}), len(columns["alpha"]), next(iter(lines.values())))
+    affected = f"{len({row for row, _ in lines})} of {len(columns['alpha'])} objects"
+    remark(f"{affected} have an impossible value, and are used without what depends on it", list(lines.values()))
 
 
 def _projected_middles(location: Floats, dimensions: Floats, calibrations: Floats) -> Floats:

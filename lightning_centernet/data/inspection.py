@@ -112,6 +112,7 @@ def inspect_data(data: DetectionData, console: Console | None = None) -> list[Re
             dataset = data.dataset(name)
         report = Report(name) if dataset is None else inspect_dataset(dataset, name, data.max_objects, console)
         report.problems[:0] = dict.fromkeys(problems)
+        report.notes[:0] = [f"used without what depends on it: {line}" for line in problems.notes]
         for earlier in reports:
             report.problems.extend(_shared(report, earlier))
         reports.append(report)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from lightning_centernet.errors import UserError
 
-_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_logger = logging.getLogger(__name__)
+
+
+class Problems(list[str]):
+    """Problems, a line each; and in `notes`, what training copes with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+
+_collected: ContextVar[Problems | None] = ContextVar("collected", default=None)
 
 
 @contextmanager
-def collect_problems() -> Iterator[list[str]]:
+def collect_problems() -> Iterator[Problems]:
     """Note problems in the list that is yielded, instead of raising; readers leave out what is at fault and go on."""
-    problems: list[str] = []
+    problems = Problems()
     token = _collected.set(problems)
     try:
         yield problems
@@ -38,3 +50,12 @@ def complain(problems: Sequence[str]) -> None:
         return
     more = f" (and {len(problems) - 1} more like this: see `inspect`)" if len(problems) > 1 else ""
     raise UserError(problems[0] + more)
+
+
+def remark(summary: str, lines: Sequence[str]) -> None:
+    """Warn of what training copes with, once for all lines; inside `collect_problems` each becomes a note."""
+    collected = _collected.get()
+    if lines and collected is None:
+        _logger.warning("%s; the first: %s", summary, lines[0])
+    elif collected is not None:
+        collected.notes.extend(lines)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_centernet.data import Transform, inspect_dataset, kitti_data, read_kitti
+from lightning_centernet.data import Transform, inspect_data, inspect_dataset, kitti_data, read_kitti
 from lightning_centernet.data.boxes3d import projected_overlaps
 from lightning_centernet.data.kitti import TYPES
 from lightning_centernet.data.problems import collect_problems
@@ -196,6 +196,17 @@ class TestMistakes:
         for name in kept:
             assert np.isfinite(objects[name]).all()
         assert np.isfinite(objects["boxes"]).all()
+
+    def test_inspection_lists_all_impossible_boxes(self, tmp_path: Path, caplog) -> None:
+        root = write_kitti(tmp_path / "kitti", {"000001": [changed(13, "-4.0"), PEDESTRIAN.line, changed(3, "7.0")]})
+        data = kitti_data(root, val_split=None)
+        with caplog.at_level(logging.WARNING):
+            (report,) = inspect_data(data)
+        assert not report.problems
+        assert not caplog.records
+        first, second = [note for note in report.notes if note.startswith("used without what depends on it: ")]
+        assert "000001.txt, line 1: location [-3.0, 1.6, -4.0] is not in front of the camera" in first
+        assert "000001.txt, line 3: alpha [7.0] is not in [-pi, pi]" in second
 
     def test_what_kitti_marks_as_unknown_is_no_mistake(self, tmp_path: Path, caplog) -> None:
         unknown = changed(3, "-10").split()
