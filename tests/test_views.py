@@ -245,6 +245,16 @@ def test_nothing_waits_for_the_device(monkeypatch):
         model.views.merge(decode(see(model, image), model.heads), k=20)
 
 
+def test_positions_stay_on_the_host_in_full_precision():
+    batch = {
+        "image": torch.zeros(1, 3, 8, 8),
+        "views": [torch.zeros(1, 3, 4, 4)],
+        "view_transforms": torch.eye(3).double(),
+    }
+    moved = tiny_model().transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert [moved["image"].is_meta, moved["views"][0].is_meta, moved["view_transforms"].is_meta] == [True, True, False]
+
+
 def test_docs():
     names = run_python("test_time.md")
     trainer = quiet_trainer(limit_test_batches=1)
