@@ -140,7 +140,9 @@ class Solids(Pictures):
             values[1] = torch.nan
         joints = torch.tensor([[10.0, 50, 2], [30, 58, 2]]).expand(3, 2, 3).clone()
         joints[1:] = 0
-        return item | {"annotations": item["annotations"] | solid | {"keypoints": joints}, "calibration": CAMERA}
+        half = torch.tensor([[0.5, 0, 0], [0, 0.5, 0]], dtype=torch.float64)  # of the original's size
+        annotations = item["annotations"] | solid | {"keypoints": joints}
+        return item | {"annotations": annotations, "calibration": CAMERA, "transform": half}
 
 
 class Exact(StandIn):

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from lightning_centernet.draw.canvas import Floats
 
 MARGIN = 64  # pixels; what is further outside the image than this is as invisible
-_NEAR = 0.1  # metres in front of the camera: what is closer has no projection
 
 
 def visible_parts(segments: Floats, size: tuple[int, ...]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -23,18 +22,20 @@ def visible_parts(segments: Floats, size: tuple[int, ...]) -> tuple[Floats, NDAr
         numbers are not finite are left out.
     """
     height, width = size[:2]
-    inward = np.array([[0, 0, 1], [1, 0, MARGIN], [-1, 0, width + MARGIN], [0, 1, MARGIN], [0, -1, height + MARGIN]])
+    # Two sides that face each other have nothing behind the camera between them.
+    inward = np.array([[1.0, 0, MARGIN], [-1, 0, width + MARGIN], [0, 1, MARGIN], [0, -1, height + MARGIN]])
     # Huge and broken numbers end as NaN, and fail all comparisons.
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        inside = segments @ inward.T.astype(np.float64) - np.array([_NEAR, 0, 0, 0, 0])
+        inside = segments @ inward.T
         first, last = inside[:, 0], inside[:, 1]
         crossing = first / (first - last)
         enters = np.where(first < 0, crossing, 0).max(1, initial=0)
         leaves = np.where(last < 0, crossing, 1).min(1, initial=1)
         shares = np.stack([enters, leaves], axis=1)[..., None]
         ends = segments[:, :1] + shares * (segments[:, 1:] - segments[:, :1])
-        kept = (np.maximum(first, last) >= 0).all(1) & (enters < leaves) & np.isfinite(ends).all((1, 2))
-    return ends[kept, :, :2] / ends[kept, :, 2:], kept
+        pixels = ends[..., :2] / ends[..., 2:]
+        kept = (enters < leaves) & np.isfinite(pixels).all((1, 2))
+    return pixels[kept], kept
 
 
 def in_pixels(points: Floats) -> Floats:

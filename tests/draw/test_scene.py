@@ -91,14 +91,16 @@ def test_only_some_classes_have_joints():
 
 
 def test_names_of_ignored_regions_give_way():
-    boxes = np.array([[100.0, 100, 130, 120]] * 12)
-    labels = np.array([-1] * 11 + [0])
+    """The first is the last to find a place for its plate, which would begin at row 84; the car takes its own."""
+    boxes = np.array([[97.0, 97, 127, 117], *[[100.0, 100, 130, 120]] * 6])
+    labels = np.array([-1, 0, -1, -1, -1, -1, -1])
     picture = Scene(CLEAR, ("car",)).draw({"boxes": boxes, "labels": labels})
-    plain = Scene(CLEAR, ("car",)).draw({"boxes": boxes[:1], "labels": labels[-1:]})
-    plate = like(plain, class_color(0))[:98]
+    plain = Scene(CLEAR, ("car",)).draw({"boxes": boxes[1:2], "labels": labels[1:2]})
+    plate = like(plain, class_color(0))[:96]
     assert plate.sum() > 100
-    assert like(picture, class_color(0))[:98][plate].all()
-    assert like(picture, GRAY).any()
+    assert like(picture, class_color(0))[:96][plate].all()
+    assert like(picture[98:], GRAY).sum() > 300
+    assert not like(picture[:86], GRAY).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (48, 64), SIZE])
