@@ -14,7 +14,8 @@ Annotations, in input pixels:
     Of 3D boxes: dimensions (B, M, 3) height, width, length in metres; location (B, M, 3), middle of the bottom, and
     depth (B, M), its z, in the camera's frame in metres, x right, y down, z forward; rotation_y and alpha (B, M),
     radians in [-pi, pi], to the camera and to the line of sight; amodal_centers (B, M, 2), the projected middle, in
-    input pixels.
+    input pixels; velocity (B, M, 3), metres per second in that frame; attributes (B, M, 8), 1 for what nuScenes says
+    that the object is doing.
 Batch, as the loader ships it:
     image (B, 3, H, W) uint8; color (B, 3, 4) float32, the colour augmentation of RGB in [0, 1];
     transform (B, 2, 3) float64, original pixels to input pixels; annotations; ground_truth, the annotations in

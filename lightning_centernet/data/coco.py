@@ -70,7 +70,7 @@ def read_coco(
     if has_boxes3d(coco):
         cameras = np.array([pictures[row].calibration for row in seen_in]).reshape(-1, 3, 4)
         regions = np.array([labels.of_category[entry["category_id"]][0] < 0 for entry in objects], np.bool_)
-        columns |= coco_boxes3d(coco, objects, cameras, regions, alpha)
+        columns = coco_boxes3d(coco, objects, cameras, regions, alpha) | columns  # what is asked for stays as it is
     table = _table(coco, objects, seen_in, labels, columns)
     records, skipped = assemble(str(coco.path), pictures, table)
     return ImageDataset(records, labels.classes, labels.category_ids, skipped, skeleton)

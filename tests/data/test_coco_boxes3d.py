@@ -135,6 +135,13 @@ class TestNuscenes:
         assert not caplog.records
 
 
+    def test_fields_that_are_asked_for_stay_as_they_are(self, tmp_path: Path) -> None:
+        content = changed(0, location=None, depth=12.5)
+        depth, asked = (read(tmp_path, content, fields=fields).records[0].annotations for fields in ((), ("depth",)))
+        assert np.isnan(depth["depth"]).tolist() == [True, False, False]
+        assert asked["depth"].tolist() == [12.5, 9.0, 8.0]
+
+
 class TestKitti:
     def test_equals_kittis_own_files(self, tmp_path: Path) -> None:
         own = read_kitti(write_kitti(tmp_path / "kitti"), "train")
