@@ -60,7 +60,8 @@ def read_coco(
     rows = {picture.image_id: row for row, picture in enumerate(pictures)}
     objects = _known(coco, rows, labels)
     seen_in = [rows[entry["image_id"]] for entry in objects]
-    skeleton = coco_skeleton(coco.path, coco.categories, keypoints)
+    found = [entry for entry in coco.categories if entry["id"] in labels.category_ids]
+    skeleton = coco_skeleton(coco.path, found, keypoints)
     if "keypoints" in fields and not skeleton:
         raise UserError(f"{coco.path}: no category names its keypoints: set data.keypoints.names=[...]")
     columns = {name: _field(coco, objects, name) for name in fields if name != "keypoints"}

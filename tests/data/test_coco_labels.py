@@ -9,7 +9,7 @@ import pytest
 
 from lightning_centernet.data import ImageDataset, read_coco
 from lightning_centernet.errors import UserError
-from tests.fakes import write_coco
+from tests.fakes import PICTURES, pose_content, write_coco
 
 
 def read(tmp_path: Path, **options) -> ImageDataset:
@@ -45,6 +45,14 @@ def test_ignored_as_another_class_or_as_any(tmp_path: Path) -> None:
     dataset = read(tmp_path, classes=["cat"], ignored={"dog": None})
     assert (dataset.classes, labels(dataset)) == (("cat",), [[0, -1], [-1], [], [0]])
     assert ignored(dataset) == [[False, True], [True], [], [True]]
+
+
+def test_joints_are_those_of_the_classes_to_find(tmp_path: Path) -> None:
+    file, images = write_coco(tmp_path, PICTURES, pose_content())
+    for classes, expected in ((["dog", "bird"], ("dog",)), (["bird"], None)):
+        dataset = read_coco(file, images, classes=classes)
+        assert (dataset.skeleton and dataset.skeleton.classes) == expected
+        assert all(("keypoints" in record.annotations) == (expected is not None) for record in dataset.records)
 
 
 @pytest.mark.parametrize(
