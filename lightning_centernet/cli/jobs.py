@@ -25,7 +25,7 @@ from lightning_centernet.cli.build import (
 from lightning_centernet.cli.checkpoint import load_model, needed_checkpoint, resumable_checkpoint, transfer_weights
 from lightning_centernet.cli.inspecting import inspect
 from lightning_centernet.cli.messages import quiet
-from lightning_centernet.cli.predicting import predict
+from lightning_centernet.cli.predicting import finds_boxes3d, predict
 from lightning_centernet.cli.report import show_end, show_metrics, show_start, show_transfer
 from lightning_centernet.data import DetectionData
 from lightning_centernet.errors import UserError
@@ -67,11 +67,12 @@ def fit(config: DictConfig) -> float | None:
     show_start(config, data, model)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     made_by_hand = [name for name in ("backbone", "heads", "weighting") if model.hparams[name] is None]
+    camera = ["calibration=FILE_OR_FOLDER"] if finds_boxes3d(model) else []
     show_end(
         config,
         trainer,
         {
-            "predict": [*_words(*made_by_hand), "source=IMAGE_OR_FOLDER"],
+            "predict": [*_words(*made_by_hand), "source=IMAGE_OR_FOLDER", *camera],
             "test" if "test" in data.sources else "validate": _words("data", "experiment", *made_by_hand),
         },
     )

@@ -68,6 +68,11 @@ def predict(config: DictConfig) -> None:
     show_lines(lines)
 
 
+def finds_boxes3d(model: CenterNet) -> bool:
+    """Tell if a model finds 3D boxes, where the camera is known."""
+    return {"depth", "dimensions", "alpha"} <= _fields(model)
+
+
 def _fields(model: CenterNet) -> set[str]:
     return {field for head in model.heads.values() for field in head.provides}
 
@@ -75,7 +80,7 @@ def _fields(model: CenterNet) -> set[str]:
 def _needed_camera(config: DictConfig, model: CenterNet, files: Sequence[Path]) -> Camera | None:
     """Find the cameras of the pictures, if the model finds 3D boxes."""
     camera = find_cameras(config.calibration, config.focal_length, files)
-    if {"depth", "dimensions", "alpha"} <= _fields(model):
+    if finds_boxes3d(model):
         if camera is None:
             _logger.warning(
                 "3D boxes need the camera: give calibration=<KITTI's file, or a folder of them> or "

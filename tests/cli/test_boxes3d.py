@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("learned")
     words = [word for word in TINY if "input_size" not in word] + ["data.input_size=[32,96]", "backbone.name=resnet10t"]
     words += ["model.max_detections=8"]
-    with command_line(folder) as call:
+    with command_line(folder) as call, Path("said.txt").open("w") as said, redirect_stdout(said):
         write_kitti(Path("kitti"))
         data = ["data=kitti", "data.root=kitti", CLASSES, "heads=ddd", "scheduler=none", "logger=none", "threshold=0"]
         assert call("fit", *data, *words, "trainer.max_epochs=1", "trainer.precision=32", "output_dir=out") == 0
@@ -30,6 +31,10 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def size(file: Path) -> tuple[int, int]:
     return Image.open(file).size
+
+
+def test_next_command_asks_for_the_camera(learned: Path) -> None:
+    assert "source=IMAGE_OR_FOLDER calibration=FILE_OR_FOLDER" in (learned / "said.txt").read_text()
 
 
 def test_training_draws_3d_boxes_from_above(learned: Path) -> None:
