@@ -25,6 +25,7 @@ from lightning_centernet.draw.canvas import (
     host,
     text_size,
 )
+from lightning_centernet.draw.names import best_last
 from lightning_centernet.geometry.camera import unproject
 
 _LEAST, _MOST = 20.0, 120.0  # metres that are shown
@@ -48,8 +49,8 @@ def draw_above(
     those outside are counted in a corner.
 
     Args:
-        objects: `location` (n, 3), `dimensions` (n, 3), `rotation_y` (n,), `labels` (n,), as in `types`; rows with
-            numbers that are not finite are left out.
+        objects: `location` (n, 3), `dimensions` (n, 3), `rotation_y` (n,), `labels` (n,), as in `types`, and `scores`
+            (n,) if there are any: the best are on top. Rows with numbers that are not finite are left out.
         calibration: (3, 4), the camera's frame to pixels of the image.
         image_size: height and width of that image; this one is a square of the same height, if that is not too small.
         truth: annotated objects, to compare.
@@ -111,8 +112,8 @@ def _footprints(objects: Mapping[str, ArrayLike]) -> _Footprints:
     if not objects:
         return _Footprints(np.zeros((0, 4, 2)), [])
     outlines = box_corners(objects)[:, :4, [0, 2]]
-    finite = np.isfinite(outlines).all((1, 2))
-    return _Footprints(outlines[finite], colors_of(np.asarray(objects["labels"])[finite]))
+    rows = [row for row in best_last(len(outlines), objects.get("scores")) if np.isfinite(outlines[row]).all()]
+    return _Footprints(outlines[rows], colors_of(np.asarray(objects["labels"])[rows]))
 
 
 def _reach(outlines: Floats) -> float:

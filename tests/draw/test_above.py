@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightning_centernet.draw import draw_above
+from lightning_centernet.draw import class_color, draw_above
 from tests.draw.pixels import like
 
 CAMERA = np.array([[500.0, 0, 500, 0], [0, 500, 150, 0], [0, 0, 1, 0]])  # 90 degrees
@@ -81,6 +81,15 @@ def test_truth_is_a_white_outline_beneath():
     assert inside.max() < 80  # not filled
     same = draw_above(truth, CAMERA, SIZE, truth)
     assert not like(same[:, 150:250], (235, 235, 235)).any()
+
+
+def test_best_score_is_on_top():
+    pair = fields((0, 10, 0), (0, 10, 0)) | {"labels": np.array([0, 1])}
+    for scores, top in ((np.array([0.9, 0.1]), 0), (np.array([0.1, 0.9]), 1), (None, 1)):
+        objects = pair if scores is None else pair | {"scores": scores}
+        picture = draw_above(objects, CAMERA, SIZE)
+        counts = [like(picture, class_color(label), 60).sum() for label in (0, 1)]
+        assert counts[top] > 50 > counts[1 - top]
 
 
 def test_field_of_view_is_the_cameras():
