@@ -54,6 +54,11 @@ def test_a_sample_depends_on_seed_and_index_alone():
     assert len(set(worlds)) == 10
 
 
+def test_seeds_share_no_world():
+    worlds = {repr(Street(8, seed=seed).world(index)) for seed in range(5) for index in range(8)}
+    assert len(worlds) == 5 * 8
+
+
 def test_splits_share_no_world():
     data = street_data(4, 3, 2, seed=5, input_size=(64, 96), batch_size=2, num_workers=0)
     streets = [source() for source in data.sources.values()]

@@ -74,7 +74,8 @@ class Street:
         """Return the world of sample `index`, for all that its picture does not show."""
         if not 0 <= index < self.size:
             raise IndexError(f"sample {index} of a street of {self.size}")
-        return build_world(self.seed << 32 | index, *self.view)
+        # By 32 bits only, Python's generator would start alike for index s + 1 of the seeds 0 and s.
+        return build_world(self.seed << 64 | index, *self.view)
 
     def __getitem__(self, index: int) -> Sample:
         if index in self._kept:
