@@ -115,6 +115,8 @@ class DrawPredictions(Callback):
         """Tell if all is there; a user's own steps and batches need not have it."""
         returned = outputs if isinstance(outputs, Mapping) else {}
         missing = {"outputs", "detections"} - returned.keys() | {"image", "annotations", "file"} - batch.keys()
+        if not missing:  # nor need a model have these heads
+            missing = {"hm"} - returned["outputs"].keys() | {"boxes"} - returned["detections"].keys()
         if missing and not self.warned:
             self.warned = True
             logger.warning(

@@ -16,11 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_centernet.callbacks import BestCheckpoint, DrawPredictions, LogEveryEpoch
+from lightning_centernet.data import street_data
 from lightning_centernet.draw import GRAY, class_color
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.camera import alpha_from_rotation, project, project_boxes
 from lightning_centernet.skeleton import Skeleton
 from tests.draw.pixels import like, shows
+from tests.tiny import tiny_model
 
 FILES = ["photos/one.jpg", "photos/two.v2.png", "more/one.jpg", "four.jpg", "five.jpg"]
 
@@ -237,6 +239,15 @@ def test_own_steps_are_reported_once_not_drawn(tmp_path, caplog):
         "no predictions are drawn: the validation step or its batch lacks detections"
     ]
     assert written(tmp_path / "pictures") == []
+
+
+@pytest.mark.parametrize(("heads", "lacking"), [({"hm": 3, "reg": 2}, "boxes"), ({"wh": 2, "reg": 2}, "boxes, hm")])
+def test_models_without_boxes_are_trained_all_the_same(tmp_path, caplog, heads, lacking):
+    data = street_data(1, 1, input_size=(64, 96), num_workers=0)
+    with caplog.at_level(logging.WARNING, "lightning_centernet"):
+        trainer(DrawPredictions(tmp_path)).validate(tiny_model(heads, input_size=(64, 96)), data, verbose=False)
+    assert f"no predictions are drawn: the validation step or its batch lacks {lacking}" in caplog.text
+    assert written(tmp_path) == []
 
 
 def test_unwritable_directory_is_named_before_training(tmp_path):
