@@ -24,7 +24,7 @@ def suppress(
     Returns:
         (B, k) int64, the boxes taken, best first; and (B, k), their scores.
     """
-    taken, chosen = torch.zeros_like(scores, dtype=torch.bool), []
+    taken, chosen = torch.zeros_like(scores, dtype=torch.bool), [(labels[:, :0], scores[:, :0])]
     # As many steps as boxes to take; nothing here waits for the device.
     for _ in range(min(k, scores.shape[1])):
         best, index = scores.masked_fill(taken, -torch.inf).max(1, keepdim=True)

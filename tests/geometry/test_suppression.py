@@ -87,3 +87,9 @@ def test_two_classes_in_one_place_do_not_know_each_other():
     index, scores = suppress(boxes, torch.tensor([[0.9, 0.8, 0.7]]), torch.tensor([[0, 1, 0]]), 3, SOFT)
     assert index.tolist() == [[0, 1, 2]]
     torch.testing.assert_close(scores, torch.tensor([[0.9, 0.8, 0.7 * math.exp(-2)]]))
+
+
+@pytest.mark.parametrize(("count", "k"), [(0, 5), (4, 0)])
+def test_nothing_to_take(count, k):
+    index, scores = suppress(*crowd(0, count=count), k, SOFT)
+    assert (index.shape, index.dtype, scores.shape) == ((2, 0), torch.int64, (2, 0))
