@@ -44,9 +44,7 @@ def usable_boxes3d(
     """
     possible = _possible(columns)
     _report(columns, possible, describe)
-    boxed = possible["dimensions"] & possible["location"]
-    kept = possible | {"dimensions": boxed, "location": boxed}
-    fields = {name: np.where(kept[name][:, None], columns[name], np.nan) for name in kept}
+    fields = {name: np.where(known[:, None], columns[name], np.nan) for name, known in possible.items()}
     fields["depth"] = fields["location"][:, 2]
     fields["amodal_centers"] = _projected_middles(fields["location"], fields["dimensions"], calibrations)
     for name in ("alpha", "rotation_y"):

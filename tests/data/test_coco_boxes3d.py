@@ -134,6 +134,11 @@ class TestNuscenes:
         assert np.isfinite(objects["boxes"]).all()
         assert not caplog.records
 
+    @pytest.mark.parametrize(("absent", "kept"), [("dim", ("location", "depth")), ("location", ("dimensions",))])
+    def test_half_a_box_is_kept(self, tmp_path: Path, absent: str, kept: tuple[str, ...]) -> None:
+        objects = read(tmp_path, changed(0, **{absent: None})).records[0].annotations
+        assert all(np.isfinite(objects[name]).all() for name in (*kept, "rotation_y", "alpha"))
+        assert np.isnan(objects["amodal_centers"][0]).all()
 
     def test_fields_that_are_asked_for_stay_as_they_are(self, tmp_path: Path) -> None:
         content = changed(0, location=None, depth=12.5)
@@ -291,7 +296,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("key", "value", "message", "lost", "kept"),
         [
-            ("dim", [0, 1.7, 4.2], "dimensions .* are not positive", ("dimensions", "location"), ("rotation_y",)),
+            ("dim", [0, 1.7, 4.2], "dimensions .* are not positive", ("dimensions", "amodal_centers"), ("depth",)),
             ("dim", [1.5, -1.7, 4.2], "dimensions .* are not positive", ("dimensions",), ("alpha",)),
             ("dim", [1.5, math.nan, 4.2], "dimensions .* are not positive", ("dimensions",), ("alpha",)),
             ("dim", [1.5, math.inf, 4.2], "dimensions .* are not positive", ("dimensions",), ("alpha",)),
@@ -300,7 +305,7 @@ class TestMistakes:
                 [1, 2, -3],
                 "location .* is not in front",
                 ("location", "depth", "amodal_centers"),
-                ("alpha",),
+                ("alpha", "dimensions"),
             ),
             ("alpha", 3.3, r"alpha \[3.3\] is not in \[-pi, pi\]", (), ("alpha", "rotation_y", "location")),
             ("rotation_y", -7, r"rotation_y .* is not in", ("rotation_y",), ("alpha", "location")),

@@ -178,7 +178,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("line", "message", "lost", "kept"),
         [
-            (changed(8, "0", "1.7"), "dimensions .* are not positive", ("dimensions", "location"), ("alpha",)),
+            (changed(8, "0", "1.7"), "dimensions .* are not positive", ("dimensions", "amodal_centers"), ("location",)),
             (changed(13, "-4.0"), "location .* is not in front", ("location", "depth", "amodal_centers"), ("alpha",)),
             (changed(3, "3.30"), r"alpha \[3.3\] is not in \[-pi, pi\]", ("alpha",), ("location", "rotation_y")),
             (changed(14, "-7"), "rotation_y .* is not in", ("rotation_y",), ("location", "alpha")),
