@@ -55,13 +55,15 @@ def metrics(said: str) -> dict[str, str]:
 
 
 def test_validate_and_test(run: Run, lively: Path, capsys: pytest.CaptureFixture) -> None:
-    words, shown = [f"ckpt_path={lively}", *TINY[1:], *FEW[:3], "logger=none"], []
+    words, shown = [f"ckpt_path={lively}", *TINY[1:], *FEW[:3], "logger=none", "callbacks=[progress,coco_results]"], []
     for command, views in (("test", []), ("test", BOTH), ("validate", BOTH)):
-        assert run(command, *words, *views) == 0
+        assert run(command, *words, *views, f"output_dir=looks_{len(shown)}") == 0
         shown.append(metrics(capsys.readouterr().out))
     plain, augmented, validated = shown
     assert plain.keys() == augmented.keys()
     assert plain["test/tot"] == augmented["test/tot"]  # losses are those of the images
+    found = [Path(f"looks_{number}/coco/bbox.json").read_text() for number in range(2)]
+    assert found[0] != found[1]
     assert "val/map" in validated
 
 
