@@ -14,7 +14,7 @@ from lightning_centernet.errors import UserError
 
 
 def coco_results(predictions: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """List all detections as plain numbers, unrounded.
+    """List all detections as plain numbers, unrounded; what has the score 0 is none.
 
     Args:
         predictions: for each image `boxes` (k, 4) xyxy in original pixels, `scores` (k,), `labels` (k,), `image_id` (),
@@ -61,6 +61,8 @@ def _image_results(image: Mapping[str, Any], category_ids: Sequence[int]) -> Ite
     boxes, scores = (image[key].detach().cpu().double().tolist() for key in ("boxes", "scores"))
     labels, poses = image["labels"].tolist(), _poses(image)
     for (x1, y1, x2, y2), score, label, pose in zip(boxes, scores, labels, poses, strict=True):
+        if score == 0:  # a slot without a detection, or what a suppression left out
+            continue
         yield {
             "image_id": int(image["image_id"]),
             "category_id": category_ids[label],

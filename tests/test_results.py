@@ -50,6 +50,12 @@ def test_numbers_are_plain_and_unrounded(predictions):
     assert all(type(number) is float for number in [first["score"], *first["bbox"]])
 
 
+def test_slots_without_a_detection_are_left_out(predictions):
+    empty = prediction(12, [[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 5.0, 5.0]], [0, 1], [0.0, 0.25])
+    (found,) = coco_results([empty], CATEGORY_IDS)
+    assert (found["category_id"], found["score"]) == (90, 0.25)
+
+
 def test_pycocotools_reads_and_evaluates_the_file(tmp_path, predictions):
     truth = [
         {"id": 1, "image_id": 397133, "category_id": 90, "bbox": [10.1, 20.2, 20.2, 40.2]},
