@@ -31,8 +31,10 @@ def kitti_results(prediction: Mapping[str, Any], classes: Sequence[str]) -> str:
         classes: KITTI's types by label.
 
     Raises:
-        UserError: a number is not finite.
+        UserError: there are no boxes, or a number is not finite.
     """
+    if "boxes" not in prediction:
+        raise UserError(f"KITTI's result files need boxes, but only {', '.join(sorted(prediction))} are predicted")
     return "".join(f"{line}\n" for line in _lines(prediction, classes))
 
 
@@ -62,7 +64,8 @@ def _lines(prediction: Mapping[str, Any], classes: Sequence[str]) -> Iterator[st
         if not all(map(math.isfinite, [score, *numbers])):
             values = [*numbers, score]
             raise UserError(f"image {int(prediction['image_id'])}: a detection is not finite: {values}; train anew")
-        yield " ".join([classes[label], "-1 -1", *(f"{number:.4f}" for number in numbers), f"{score:.9g}"])
+        name = "_".join(classes[label].split())  # columns are words
+        yield " ".join([name, "-1 -1", *(f"{number:.4f}" for number in numbers), f"{score:.9g}"])
 
 
 def _column(prediction: Mapping[str, Any], name: str, count: int) -> list[Sequence[float]]:

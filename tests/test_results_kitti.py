@@ -86,6 +86,18 @@ def test_mistakes(tmp_path):
         write_kitti_results(tmp_path / "file", [prediction()], CLASSES)
 
 
+def test_detections_without_boxes():
+    bare = {name: values for name, values in prediction().items() if name != "boxes"}
+    with pytest.raises(UserError, match="result files need boxes, but only alpha, dimensions"):
+        kitti_results(bare, CLASSES)
+
+
+def test_a_name_is_one_word():
+    for line in kitti_results(prediction(), ["traffic light", "stop  sign", "bus stop"]).splitlines():
+        assert line.split(" -1 -1 ")[0] in ("traffic_light", "stop_sign", "bus_stop")
+        assert len(line.split()) == 16
+
+
 def test_files_of_an_evaluation(tmp_path):
     """They hold what the metrics get: one file a frame, named like the frame."""
     data = kitti_data(
