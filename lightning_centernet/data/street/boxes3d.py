@@ -17,10 +17,12 @@ _OCCLUSIONS = (0.8, 0.5)  # shown shares, of what lies in the picture, that are 
 
 
 def boxes3d(actors: Sequence[Actor], projection: NDArray[np.float64]) -> Objects:
-    """Return dimensions, location, rotation_y, alpha, depth and amodal_centers; NaN where the middle is not in view.
+    """Return dimensions, location, rotation_y, alpha, depth and amodal_centers, as in `types`.
+
+    What follows from its place is NaN for an actor whose middle is behind the camera, or nearer than `NEAR`.
 
     Args:
-        actors: in the camera's frame.
+        actors: in the camera's frame, metres.
         projection: (3, 4), to the picture's pixels.
     """
     dimensions = np.array([_dimensions(actor) for actor in actors], np.float64).reshape(-1, 3)
