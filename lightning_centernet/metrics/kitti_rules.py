@@ -61,14 +61,17 @@ def make_rules(
     Raises:
         UserError: `types` names a class or a type that is none, or `heights` are not three numbers above 0.
     """
-    types = types or {}
+    types = {} if types is None else types
+    if not isinstance(types, Mapping):
+        raise UserError(f"metrics.rules={types}: must map classes to {', '.join(RULED)}, such as {{vehicle: Car}}")
     for name, kind in types.items():
         if name not in classes:
             raise UserError(f"metrics.rules names {name!r}, which is none of the classes {', '.join(classes)}")
         if kind not in RULED:
             raise UserError(f"metrics.rules={{{name}: {kind}}}: KITTI has rules for {', '.join(RULED)} only")
-    if len(heights) != len(DIFFICULTIES) or not min(heights) > 0:
-        raise UserError(f"metrics.heights={list(heights)}: must be pixels for easy, moderate and hard: {list(HEIGHTS)}")
+    given = list(heights) if isinstance(heights, Sequence) else [heights]
+    if len(given) != len(DIFFICULTIES) or not all(isinstance(pixels, int | float) and pixels > 0 for pixels in given):
+        raise UserError(f"metrics.heights={given}: must be pixels for easy, moderate and hard: {list(HEIGHTS)}")
     limits = zip(DIFFICULTIES, heights, strict=True)
     return Rules(
         classes=tuple(classes),

@@ -58,6 +58,9 @@ class TestOptions:
             ({"rules": {"Car": "Van"}}, "Car, Pedestrian, Cyclist only"),
             ({"heights": (40, 25)}, "easy, moderate and hard"),
             ({"heights": (40, 25, 0)}, "easy, moderate and hard"),
+            ({"heights": 25}, "easy, moderate and hard"),
+            ({"heights": (40, 25, "low")}, "easy, moderate and hard"),
+            ({"rules": ["Car"]}, "must map classes to Car, Pedestrian, Cyclist"),
         ],
     )
     def test_impossible_options_are_refused(self, options, message):
