@@ -99,10 +99,13 @@ class Scene:
 
 
 def _joints(objects: Mapping[str, NDArray[np.generic]]) -> Floats:
-    """Take the joints of annotations as they are; of detections, those that no peak confirms are as if hidden."""
+    """Take the joints of annotations as they are; of detections, those that no peak confirms are as if hidden.
+
+    Where there are no `keypoint_scores` either, as of a head of one's own, all are as if seen.
+    """
     joints = host(objects["keypoints"])
     if "keypoint_scores" not in objects:
-        return joints
+        return np.pad(joints, ((0, 0), (0, 0), (0, 3 - joints.shape[-1])), constant_values=2.0)
     values = objects["keypoint_scores"]
     repeated = (values[:, :, None] == values[:, None]).sum(-1) > 1  # without a peak they have the score of the object,
     alike = repeated | (values == objects["scores"][:, None])  # or had it, before a suppression lowered that

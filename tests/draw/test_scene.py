@@ -75,6 +75,19 @@ def test_detected_joints_without_a_peak_are_as_if_hidden(score):
     np.testing.assert_array_equal(Scene(CLEAR, [""], SKELETON).draw(objects)[:280], poses[:280])
 
 
+def test_joints_without_scores_are_as_if_seen():
+    objects = {"boxes": BOXES[:1], "labels": np.array([0]), "keypoints": PERSON[None, :, :2]}
+    seen = objects | {"keypoints": np.concatenate([PERSON[None, :, :2], np.full((1, 5, 1), 2.0)], -1)}
+    scene = Scene(CLEAR, ["a"], SKELETON)
+    np.testing.assert_array_equal(scene.draw(objects), scene.draw(seen))
+
+
+def test_ignored_objects_keep_their_joints():
+    objects = {"boxes": BOXES[:1], "labels": np.array([-1]), "keypoints": PERSON[None]}
+    picture = Scene(CLEAR, ["a", "b"], replace(SKELETON, classes=("b",))).draw(objects)
+    np.testing.assert_array_equal(picture[:280], draw_skeletons(CLEAR, PERSON[None], SKELETON)[:280])
+
+
 def test_only_some_classes_have_joints():
     objects = {
         "boxes": BOXES,
