@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from hydra.utils import get_class, instantiate
 from lightning import Callback, Trainer
@@ -124,6 +125,7 @@ def build_trainer(config: DictConfig) -> Trainer:
     if str(config.trainer.precision) in _UNFIT_PRECISIONS:
         raise UserError(f"trainer.precision={config.trainer.precision}: does not fit the batches: use bf16-mixed")
     loggers = [instantiate(logger, _convert_="all") for logger in config.logger.values()]
+    config.monitor_mode = config.monitor_mode or _better(str(config.monitor), config.heads)
     callbacks = [instantiate(callback, _convert_="all") for callback in config.callbacks.values()]
     unwanted = _unwanted_callbacks(config, logged=bool(loggers))
     callbacks = [callback for callback in callbacks if not isinstance(callback, unwanted)] + [LogEveryEpoch()]
@@ -133,6 +135,12 @@ def build_trainer(config: DictConfig) -> Trainer:
         return make(logger=loggers or False, callbacks=callbacks)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+
+
+def _better(name: str, heads: Iterable[str]) -> Literal["min", "max"]:
+    """Tell if less or more of what is logged is better: losses, named `tot` or as their heads, and errors are to fall."""
+    falls = name.partition("/")[2] in ("tot", *heads) or re.search("error|loss", name.lower())
+    return "min" if falls else "max"
 
 
 def _validate_at_least_once(config: DictConfig) -> None:

@@ -33,7 +33,7 @@ from lightning_centernet.module import CenterNet
 
 
 def run(config: DictConfig) -> float | None:
-    """Run the command that `mode` names; return what a sweep maximises.
+    """Run the command that `mode` names; return the value of `monitor`, for sweeps.
 
     Raises:
         UserError: a mistake in the configuration or the data.
