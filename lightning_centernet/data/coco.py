@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_centernet.data.coco_boxes3d import AlphaOrigin, coco_boxes3d, coco_cameras, has_boxes3d
+from lightning_centernet.data.coco_boxes3d import (
+    AlphaOrigin,
+    coco_boxes3d,
+    coco_cameras,
+    has_cameras,
+    remark_on_lost_boxes3d,
+)
 from lightning_centernet.data.coco_file import CocoFile, Entry, load_coco, numbers, twice
 from lightning_centernet.data.coco_labels import Labels, coco_labels
 from lightning_centernet.data.images import ImageDataset, read_size
@@ -68,7 +74,7 @@ def read_coco(
     if skeleton:
         sizes = np.array([(pictures[row].width, pictures[row].height) for row in seen_in], np.int64).reshape(-1, 2)
         columns["keypoints"] = coco_keypoints(objects, sizes, skeleton, coco.where)
-    if has_boxes3d(coco):
+    if has_cameras(coco):
         cameras = np.array([pictures[row].calibration for row in seen_in]).reshape(-1, 3, 4)
         regions = np.array([labels.of_category[entry["category_id"]][0] < 0 for entry in objects], np.bool_)
         columns = coco_boxes3d(coco, objects, cameras, regions, alpha) | columns  # what is asked for stays as it is
@@ -87,7 +93,8 @@ def _pictures(coco: CocoFile, folder: Path) -> list[Picture]:
     complain([f"{coco.path}: image id {value} stands twice in 'images': give each image its own" for value in repeated])
     first = {picture.image_id: picture for picture in reversed(pictures)}
     pictures = present(list(first.values())[::-1])
-    if not has_boxes3d(coco):
+    if not has_cameras(coco):
+        remark_on_lost_boxes3d(coco)
         return pictures
     cameras = coco_cameras(coco)
     return [each._replace(calibration=cameras[each.image_id]) for each in pictures if each.image_id in cameras]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lightning_centernet.data.boxes3d import UNKNOWN, usable_boxes3d
 from lightning_centernet.data.calibration import as_projection
 from lightning_centernet.data.coco_file import CocoFile, Entry, numbers
-from lightning_centernet.data.problems import complain
+from lightning_centernet.data.problems import complain, remark
 from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.camera import alpha_from_rotation
 
@@ -43,10 +43,16 @@ _COLUMNS = {
 _NO_VELOCITY = -1000  # what the originals write is below
 
 
-def has_boxes3d(coco: CocoFile) -> bool:
-    """Tell whether a file means to hold 3D boxes."""
-    cameras = any("calib" in image for image in coco.images)
-    return cameras or any({"dim", "location"} <= annotation.keys() for annotation in coco.annotations)
+def has_cameras(coco: CocoFile) -> bool:
+    """Tell whether a file states cameras, without which there are no 3D boxes."""
+    return any("calib" in image for image in coco.images)
+
+
+def remark_on_lost_boxes3d(coco: CocoFile) -> None:
+    """Warn of the 3D boxes of a file without cameras."""
+    lost = [annotation for annotation in coco.annotations if {"dim", "location"} <= annotation.keys()]
+    summary = f"{len(lost)} of {len(coco.annotations)} annotations have a 3D box that is left out, for want of cameras"
+    remark(summary, [f"{coco.where(each)}: has a 3D box, but no image has a calib: add it for 3D" for each in lost])
 
 
 def coco_cameras(coco: CocoFile) -> dict[int, Floats]:
