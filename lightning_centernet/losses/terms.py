@@ -94,7 +94,7 @@ def _alike(contributions: Sequence[tuple[int, Contribution]]) -> list[list[tuple
         key: Hashable = len(groups)
         if isinstance(each, Term):
             key = (each.loss, each.prediction.shape[:2], each.prediction.dtype)
-        groups.setdefault(key, []).append((head, each))
+        groups[key] = [*groups.get(key, ()), (head, each)]
     return list(groups.values())
 
 
