@@ -132,10 +132,11 @@ def _attributes(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
         number: ATTRIBUTES.index(name) if name else -1 for name, number in coco.attributes.items()
     }
     given = [annotation.get("attributes") for annotation in objects]
-    wrong = [row for row, number in enumerate(given) if isinstance(number, list | dict) or number not in places]
+    wrong = [row for row, number in enumerate(given) if isinstance(number, list | dict | bool) or number not in places]
     of_file = ", ".join(f"{number} {name}" for name, number in coco.attributes.items() if name)
     complain([f"{coco.where(objects[row])}: attributes {given[row]!r} is none of {of_file}" for row in wrong])
-    chosen = np.array([-1 if row in wrong else places[number] for row, number in enumerate(given)], np.int64)
+    without = set(wrong)
+    chosen = np.array([-1 if row in without else places[number] for row, number in enumerate(given)], np.int64)
     return {"attributes": np.vstack([np.eye(len(ATTRIBUTES)), np.full(len(ATTRIBUTES), np.nan)])[chosen]}
 
 
@@ -149,4 +150,4 @@ def _column(coco: CocoFile, objects: Sequence[Entry], key: str, width: int, unkn
 
 def _fits(value: object, width: int) -> bool:
     parts = value if isinstance(value, list) else [value]
-    return len(parts) == width and all(isinstance(part, int | float) for part in parts)
+    return len(parts) == width and all(isinstance(part, int | float) and not isinstance(part, bool) for part in parts)

@@ -294,6 +294,8 @@ class TestMistakes:
             ("velocity_cam", [1.0], r"velocity_cam must be 4 number\(s\)"),
             ("attributes", 9, "attributes 9 is none of 1 cycle.with_rider, 2"),
             ("attributes", [1], r"attributes \[1\] is none of"),
+            ("attributes", True, "attributes True is none of"),
+            ("rotation_y", True, r"rotation_y must be 1 number\(s\), not True"),
             ("attributes", "vehicle.moving", "attributes 'vehicle.moving' is none of"),
         ],
     )
