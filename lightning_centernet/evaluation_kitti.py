@@ -14,6 +14,7 @@ from lightning_centernet.metrics import KittiMetrics
 from lightning_centernet.types import Tensors
 
 _OTHER = -2  # label of a detection that is of no class of ours
+_LEAST = torch.finfo(torch.float64).tiny
 
 
 def evaluate_kitti(
@@ -47,6 +48,7 @@ def evaluate_kitti(
         found = _objects(Path(results) / f"{frame}.txt", NUMBERS + 1, "where nothing is found it must be empty")
         number_of = {name: label for label, name in enumerate(classes)}
         found["labels"] = torch.tensor([number_of.get(TYPES[kind], _OTHER) for kind in found["types"].tolist()])
+        found["scores"] = found["scores"].where(found["scores"] != 0, _LEAST)  # here 0 is a score, no empty slot
         metric.update([found], [meant | {"labels": meant["types"], "image_id": torch.tensor(number)}])
     return metric.compute()
 

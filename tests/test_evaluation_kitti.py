@@ -55,7 +55,9 @@ def test_written_files_measure_as_the_metric_in_training(tmp_path: Path) -> None
         noisy["boxes"] = noisy["boxes"] + 2 * torch.randn(4, 4, generator=generator)
         noisy = {name: values.double().mul(1e4).round().div(1e4) if values.is_floating_point() else values
                  for name, values in noisy.items()}  # fmt: skip
-        found.append(noisy | {"scores": torch.rand(4, generator=generator), "image_id": each["image_id"]})
+        scores = torch.rand(4, generator=generator)
+        scores[:2] *= len(found) % 3 > 0  # a slot without a detection has the score 0
+        found.append(noisy | {"scores": scores, "image_id": each["image_id"]})
     metric = KittiMetrics(CLASSES)
     metric.update(found, truth)
     write_kitti_results(tmp_path / "results", found, CLASSES)
@@ -75,6 +77,12 @@ def test_empty_files(folders: tuple[Path, Path]) -> None:
     assert evaluate_kitti(labels, results)["Car/bbox_ap40_hard_iou0.7"] == 0
     (labels / "000001.txt").write_text("")
     assert evaluate_kitti(labels, results)["Car/bbox_ap40_hard_iou0.7"] == -1
+
+
+def test_scores_of_0_in_files_are_scores(folders: tuple[Path, Path]) -> None:
+    expected, file = evaluate_kitti(*folders), folders[1] / "000001.txt"
+    file.write_text(file.read_text().replace("0.9\n", "0\n").replace("0.2\n", "-0.5\n"))
+    assert evaluate_kitti(*folders) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
 def test_missing_files(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -56,6 +56,23 @@ def test_slots_without_a_detection_are_left_out(predictions):
     assert (found["category_id"], found["score"]) == (90, 0.25)
 
 
+def test_metrics_leave_out_the_same_slots():
+    """Empty slots are read at cell (0, 0), where a true object may be."""
+    images, slots = fake_poses(12), []
+    for found, meant in images:
+        joints = meant["keypoints"][..., :2].nan_to_num()
+        there = {"boxes": meant["boxes"], "labels": meant["labels"], "keypoints": joints}
+        there["scores"] = torch.zeros(len(joints))
+        together = {name: torch.cat([found[name], values]) for name, values in there.items()}
+        slots.append((found | together, meant))
+    plain, padded = (PoseMetrics(POSE_CLASSES, SIGMAS) for _ in range(2))
+    for metric, pairs in ((plain, images), (padded, slots)):
+        metric.update(*map(list, zip(*pairs, strict=True)))
+    assert padded.compute() == plain.compute()
+    written, expected = (coco_results([found for found, _ in pairs], POSE_IDS) for pairs in (slots, images))
+    assert written == expected
+
+
 def test_pycocotools_reads_and_evaluates_the_file(tmp_path, predictions):
     truth = [
         {"id": 1, "image_id": 397133, "category_id": 90, "bbox": [10.1, 20.2, 20.2, 40.2]},

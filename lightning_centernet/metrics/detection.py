@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
-from lightning_centernet.metrics.states import ImageStates, States, each_image_once, on_host, refuse_repeated
+from lightning_centernet.metrics.states import (
+    ImageStates,
+    States,
+    each_image_once,
+    on_host,
+    refuse_repeated,
+    without_empty_slots,
+)
 from lightning_centernet.types import Tensors
 
 ALWAYS = ("map", "map_50", "map_75")  # logged even when undefined, because checkpoints are chosen by them
@@ -32,6 +39,7 @@ class DetectionMetrics(ImageStates, MeanAveragePrecision):
     """
 
     image_ids: list[Tensor]
+    detected: ClassVar[tuple[str, ...]] = ("detection_box", "detection_scores", "detection_labels")  # of each detection
 
     def __init__(
         self,
@@ -53,7 +61,8 @@ class DetectionMetrics(ImageStates, MeanAveragePrecision):
         """Take in images. The tensors stay on their device and nothing waits for it.
 
         Args:
-            predictions: for each image `boxes` (k, 4) xyxy in pixels, `scores` (k,), `labels` (k,).
+            predictions: for each image `boxes` (k, 4) xyxy in pixels, `scores` (k,), 0 in a slot without a detection,
+                `labels` (k,).
             targets: in the same order `boxes` (n, 4), `labels` (n,), `image_id` () and, where known, `ignore` (n,)
                 bool and `area` (n,), which stands in for the box's own in telling small from large. Detections in an
                 ignored box count neither way; with label -1 this holds for all classes.
@@ -70,7 +79,7 @@ class DetectionMetrics(ImageStates, MeanAveragePrecision):
             would repeat one of the former keys is found under map_class_<class name>.
         """
         held = self._held()
-        self._hold(_spread_regions(each_image_once(on_host(held)), len(self.class_keys)))
+        self._hold(_spread_regions(self._images(), len(self.class_keys)))
         stats = super().compute()
         self._hold(held)
         scores = {key: float(stats[key]) for key in ALWAYS + OTHERS} | self._class_scores(stats)
@@ -79,6 +88,10 @@ class DetectionMetrics(ImageStates, MeanAveragePrecision):
             for key, score in scores.items()
             if key in ALWAYS or score >= 0  # COCO's -1: there is nothing of that kind
         }
+
+    def _images(self) -> States:
+        states = each_image_once(on_host(self._held()))
+        return without_empty_slots(states, states["detection_scores"], self.detected)
 
     def _class_scores(self, stats: Tensors) -> dict[str, float]:
         """Average the precision (thresholds, recalls, classes, sizes, limits) over thresholds and recalls."""

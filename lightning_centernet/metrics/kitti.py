@@ -13,11 +13,17 @@ from torch import Tensor
 
 from lightning_centernet.metrics.kitti_precision import evaluate
 from lightning_centernet.metrics.kitti_rules import HEIGHTS, Detections, Floats, Targets, labels_of_types, make_rules
-from lightning_centernet.metrics.states import ImageStates, each_image_once, on_host, refuse_repeated
+from lightning_centernet.metrics.states import (
+    ImageStates,
+    each_image_once,
+    on_host,
+    refuse_repeated,
+    without_empty_slots,
+)
 from lightning_centernet.types import Tensors
 
 OBJECT = {"labels": 1, "boxes": 4, "alpha": 1, "location": 3, "dimensions": 3, "rotation_y": 1}  # field -> its columns
-DETECTION = OBJECT | {"scores": 1}
+DETECTION = OBJECT | {"scores": 1}  # the last column
 TARGET = OBJECT | {"ignore": 1, "truncation": 1, "occlusion": 1}
 UNKNOWN = dict.fromkeys(("alpha", "location", "dimensions", "rotation_y"), float("nan")) | dict.fromkeys(
     ("ignore", "truncation", "occlusion"), 0.0
@@ -60,8 +66,9 @@ class KittiMetrics(ImageStates):
         """Take in images. The tensors stay on their device and nothing waits for it.
 
         Args:
-            predictions: for each image `boxes` (k, 4) xyxy in pixels, `scores` (k,), `labels` (k,) and, where they are
-                predicted, `alpha` (k,), and `dimensions` (k, 3), `location` (k, 3) and `rotation_y` (k,).
+            predictions: for each image `boxes` (k, 4) xyxy in pixels, `scores` (k,), 0 in a slot without a detection,
+                `labels` (k,) and, where they are predicted, `alpha` (k,), and `dimensions` (k, 3), `location` (k, 3)
+                and `rotation_y` (k,).
             targets: in the same order `image_id` (), the same fields without scores, and `truncation` and `occlusion`
                 (n,) as KITTI's labels have them. A label of -1 is a DontCare region; with `ignore` (n,) bool, an object
                 is of a class similar to its label's (a Van with the label of Car). If there is `types` (n,), indices
@@ -87,6 +94,7 @@ class KittiMetrics(ImageStates):
             of the true depth; see `kitti_precision.depth_errors`.
         """
         states = each_image_once(on_host(self._held()))
+        states = without_empty_slots(states, [rows[:, -1] for rows in states["detections"]], ["detections"])
         found, meant = _fields(states["detections"], DETECTION), _fields(states["targets"], TARGET)
         return evaluate(
             Detections(**_objects(found), scores=found["scores"][:, 0]),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.metrics.detection import DetectionMetrics
-from lightning_centernet.metrics.states import States, each_image_once, on_host
+from lightning_centernet.metrics.states import States
 from lightning_centernet.types import Tensors
 
 # Places in the evaluator's summary; the first three are logged even when undefined.
@@ -39,6 +39,7 @@ class PoseMetrics(DetectionMetrics):
 
     predicted_keypoints: list[Tensor]
     true_keypoints: list[Tensor]
+    detected = (*DetectionMetrics.detected, "predicted_keypoints")
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class PoseMetrics(DetectionMetrics):
             The scalars of `DetectionMetrics`, and oks_map, oks_map_50 and oks_map_75, which are -1 while there is no
             object with joints; oks_map_medium, oks_map_large and oks_mar_20 where there is something of that size.
         """
-        stats = self._evaluate(each_image_once(on_host(self._held())))
+        stats = self._evaluate(self._images())
         scores = {key: stats[place] for key, place in (_ALWAYS | _OTHERS).items()}
         kept = {key: torch.tensor(score, device=self.device) for key, score in scores.items() if score >= 0}
         undefined = torch.tensor(-1.0, device=self.device)

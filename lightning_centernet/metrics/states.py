@@ -63,6 +63,19 @@ def each_image_once(states: States) -> States:
     return {name: [values[index] for index in order] if values else [] for name, values in states.items()}
 
 
+def without_empty_slots(states: States, scores: Sequence[Tensor], names: Sequence[str]) -> States:
+    """Leave out the detections whose score is 0: slots that no peak has filled.
+
+    Args:
+        states: on the host.
+        scores: of each image's detections.
+        names: the states that have a row for each of them.
+    """
+    filled = [values != 0 for values in scores]
+    kept = {name: [rows[some] for rows, some in zip(states[name], filled, strict=True)] for name in names}
+    return states | kept
+
+
 def refuse_repeated(classes: Sequence[str]) -> None:
     """Make sure that every class has a name of its own.
 

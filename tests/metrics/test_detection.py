@@ -157,6 +157,8 @@ def test_nothing_at_all():
     assert measure([(nothing(0), nothing(0))]) == undefined
     assert measure([(prediction, nothing(0))]) == undefined
     assert measure([(nothing(0), target)])["map"] == 0
+    slots = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.zeros(len(target["labels"]))}
+    assert measure([(slots, target)]) == measure([(nothing(0), target)])
 
 
 def test_prints_nothing_and_leaves_its_input_alone(capfd):
