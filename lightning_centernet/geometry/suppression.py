@@ -1,4 +1,8 @@
-"""Boxes that overlap a better one: soft non-maximum suppression (Bodla et al. 2017), and the hard one."""
+"""Boxes that overlap a better one: soft non-maximum suppression (Bodla et al. 2017), and the hard one.
+
+Why not torchvision's: it has no soft one, takes one image at a time, and makes the host wait for the number of boxes
+that are left; the tests compare the hard one with it.
+"""
 
 from __future__ import annotations
 
