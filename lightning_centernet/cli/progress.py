@@ -14,15 +14,22 @@ _logger = logging.getLogger(__name__)
 class EpochLines(ProgressBar):
     """Print one line an epoch; a bar drawn into a file would be thousands of lines."""
 
+    validated = -1  # the last epoch that was
+
     def disable(self) -> None:
         """Leave it to the first process, which logs anyway."""
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there are new scores."""
+        self.validated = trainer.current_epoch
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch's loss and metrics; validation is over by now."""
+        """Print the epoch's loss and metrics; validation is over by now, if the epoch has one."""
         if not trainer.is_global_zero:
             return
-        values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
-        values |= _monitored(trainer)
+        values = self.get_metrics(trainer, pl_module) | _monitored(trainer)
+        old = ("v_num",) if self.validated == trainer.current_epoch else ("v_num", "val/")
+        values = {name: value for name, value in values.items() if not name.startswith(old)}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, float))
         _logger.info("epoch %d of %s  %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
 
