@@ -21,13 +21,8 @@ from lightning_centernet.models.probe import probe
 from lightning_centernet.skeleton import Skeleton
 from lightning_centernet.types import Batch, Detections, Outputs, Tensors
 
-_NOT_MERGED = {
-    "depth",
-    "dimensions",
-    "alpha",
-    "velocity",
-    "tracking",
-}  # fields of 3D and of motion, from several scales
+# Fields of 3D and of motion: what is learned at one scale is not at another.
+_NOT_MERGED = {"depth", "dimensions", "alpha", "velocity", "tracking"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,11 @@ class Views:
             decay = partial(hard_decay, threshold=self.overlap)
         index, scores = suppress(detections["boxes"], detections["scores"], detections["labels"], k, decay)
         image = torch.arange(len(index), device=index.device).unsqueeze(1)
-        return {name: values[image, index] for name, values in detections.items()} | {"scores": scores}
+        kept = {name: values[image, index] for name, values in detections.items()}
+        if "keypoint_scores" in kept:  # of a joint without a peak it is the object's
+            given, before, now = kept["keypoint_scores"], kept["scores"].unsqueeze(-1), scores.unsqueeze(-1)
+            kept["keypoint_scores"] = torch.where(given == before, now, given)
+        return kept | {"scores": scores}
 
 
 class Model(Protocol):

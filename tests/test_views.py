@@ -165,9 +165,12 @@ class TestScales:
             every = {name: torch.cat([other[name] for other in others]) for name in image if name != "image_id"}
             boxes, scores, labels = (every[name].unsqueeze(0) for name in ("boxes", "scores", "labels"))
             (taken,), (scores,) = suppress(boxes, scores, labels, 20, partial(gaussian_decay, sigma=0.5))
-            for name, values in every.items():
-                expected = scores if name == "scores" else values[taken]
-                torch.testing.assert_close(image[name], expected, rtol=1e-4, atol=1e-3)
+            expected = {name: values[taken] for name, values in every.items()}
+            if "keypoint_scores" in expected:  # of a joint without a peak it is the object's
+                own = expected["keypoint_scores"] == expected["scores"].unsqueeze(-1)
+                expected["keypoint_scores"] = torch.where(own, scores.unsqueeze(-1), expected["keypoint_scores"])
+            for name, values in (expected | {"scores": scores}).items():
+                torch.testing.assert_close(image[name], values, rtol=1e-4, atol=1e-3)
             assert {int(image["image_id"])} == {int(other["image_id"]) for other in others}
             assert len(set((taken // 20).tolist())) > 1, "the sizes should differ, or nothing is tested"
 
@@ -214,6 +217,16 @@ class TestScales:
         assert [tuple(view.shape) for view in batch["views"]] == [(2, 3, 128, 192), (2, 3, 32, 64)]
         assert np.array_equal(batch["views"][0][1].permute(1, 2, 0).numpy(), picture)
         assert batch["view_transforms"][1, 1].tolist() == [[0.25, 0, 8], [0, 0.25, 0]]
+
+    def test_joints_without_a_peak_keep_the_score_of_their_object(self):
+        boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 8]]])
+        scores, joints = torch.tensor([[0.9, 0.8]]), torch.tensor([[[0.9, 0.3], [0.8, 0.7]]])
+        found = {"boxes": boxes, "scores": scores, "labels": torch.zeros(1, 2, dtype=torch.int64)}
+        merged = Views().merge(found | {"keypoint_scores": joints}, k=2)
+        (first, second), lowered = merged["keypoint_scores"][0], 0.8 * np.exp(-(0.8**2) / 0.5)
+        torch.testing.assert_close(first, joints[0, 0])
+        torch.testing.assert_close(second, torch.tensor([lowered, 0.7], dtype=torch.float32))
+        assert second[0] == merged["scores"][0, 1]
 
     def test_hard(self):
         boxes = torch.tensor([[[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]]])

@@ -106,7 +106,5 @@ def _joints(objects: Mapping[str, NDArray[np.generic]]) -> Floats:
     joints = host(objects["keypoints"])
     if "keypoint_scores" not in objects:
         return np.pad(joints, ((0, 0), (0, 0), (0, 3 - joints.shape[-1])), constant_values=2.0)
-    values = objects["keypoint_scores"]
-    repeated = (values[:, :, None] == values[:, None]).sum(-1) > 1  # without a peak they have the score of the object,
-    alike = repeated | (values == objects["scores"][:, None])  # or had it, before a suppression lowered that
-    return np.concatenate([joints, np.where(alike, 1.0, 2.0)[..., None]], axis=-1)
+    unconfirmed = objects["keypoint_scores"] == objects["scores"][:, None]  # without a peak it is the object's
+    return np.concatenate([joints, np.where(unconfirmed, 1.0, 2.0)[..., None]], axis=-1)
