@@ -94,7 +94,7 @@ def coco_boxes3d(
     Raises:
         UserError: something is not what it should be.
     """
-    columns = {name: _column(coco, objects, key, width, UNKNOWN[name]) for name, (key, width) in _COLUMNS.items()}
+    columns = {name: _column(coco, objects, key, (width,), UNKNOWN[name]) for name, (key, width) in _COLUMNS.items()}
     for name, column in columns.items():
         column[regions] = UNKNOWN[name]
     fields = usable_boxes3d(columns, cameras, lambda row: coco.where(objects[row]))
@@ -117,9 +117,8 @@ def _velocity(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
     key = next((key for key in ("velocity_cam", "velocity") if any(key in each for each in objects)), None)
     if key is None:
         return {}
-    homogeneous = any(isinstance(each.get(key), list) and len(each[key]) == 4 for each in objects)
-    velocity = _column(coco, objects, key, 4 if homogeneous else 3, np.nan)
-    return {"velocity": np.where((velocity > _NO_VELOCITY).all(axis=1, keepdims=True), velocity, np.nan)[:, :3]}
+    velocity = _column(coco, objects, key, (3, 4), np.nan)
+    return {"velocity": np.where((velocity > _NO_VELOCITY).all(axis=1, keepdims=True), velocity, np.nan)}
 
 
 def _attributes(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
@@ -140,14 +139,16 @@ def _attributes(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
     return {"attributes": np.vstack([np.eye(len(ATTRIBUTES)), np.full(len(ATTRIBUTES), np.nan)])[chosen]}
 
 
-def _column(coco: CocoFile, objects: Sequence[Entry], key: str, width: int, unknown: float) -> Floats:
-    values = [annotation.get(key) for annotation in objects]
-    wrong = [row for row, value in enumerate(values) if not (value is None or _fits(value, width))]
-    complain([f"{coco.where(objects[row])}: {key} must be {width} number(s), not {values[row]!r}" for row in wrong])
-    absent = {row for row, value in enumerate(values) if value is None} | set(wrong)
-    return numbers([[unknown] * width if row in absent else value for row, value in enumerate(values)], width)
+def _column(coco: CocoFile, objects: Sequence[Entry], key: str, widths: Sequence[int], unknown: float) -> Floats:
+    # Of values as wide as any of `widths`, what the first, the narrowest, takes.
+    rows = [value if isinstance(value, list) else [value] for value in (entry.get(key) for entry in objects)]
+    known = [len(row) in widths and all(map(_is_number, row)) for row in rows]
+    wrong = [entry for entry, fits in zip(objects, known, strict=True) if not fits and entry.get(key) is not None]
+    needed = " or ".join(map(str, widths))
+    complain([f"{coco.where(entry)}: {key} must be {needed} number(s), not {entry[key]!r}" for entry in wrong])
+    width = widths[0]
+    return numbers([row[:width] if fits else [unknown] * width for row, fits in zip(rows, known, strict=True)], width)
 
 
-def _fits(value: object, width: int) -> bool:
-    parts = value if isinstance(value, list) else [value]
-    return len(parts) == width and all(isinstance(part, int | float) and not isinstance(part, bool) for part in parts)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -87,6 +87,11 @@ class TestNuscenes:
         assert np.isnan(velocity).all(axis=1).tolist() == [False, True, True]
         assert not caplog.records
 
+    def test_velocities_of_three_numbers_beside_some_of_four(self, tmp_path: Path) -> None:
+        content = changed(1, velocity_cam=[1.5, 0.0, -0.5])
+        velocity = read(tmp_path, content).records[0].annotations["velocity"]
+        np.testing.assert_array_equal(velocity, [values for *_, values in SEEN["wide"][1]])
+
     def test_alpha_is_where_the_projected_centre_is_seen(self, tmp_path: Path) -> None:
         """The converter takes the middle of the 2D box, which is elsewhere where the object is truncated."""
         x, _, z = TRUNCATED.location
@@ -291,7 +296,7 @@ class TestMistakes:
             ("dim", "large", r"dim must be 3 number\(s\), not 'large'"),
             ("location", [1, 2, "x"], r"location must be 3 number\(s\)"),
             ("alpha", [0.1, 0.2], r"alpha must be 1 number\(s\)"),
-            ("velocity_cam", [1.0], r"velocity_cam must be 4 number\(s\)"),
+            ("velocity_cam", [1.0], r"velocity_cam must be 3 or 4 number\(s\)"),
             ("attributes", 9, "attributes 9 is none of 1 cycle.with_rider, 2"),
             ("attributes", [1], r"attributes \[1\] is none of"),
             ("attributes", True, "attributes True is none of"),
