@@ -122,7 +122,11 @@ def _velocity(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
 
 
 def _attributes(coco: CocoFile, objects: Sequence[Entry]) -> dict[str, Floats]:
-    if not isinstance(coco.attributes, dict):
+    if coco.attributes is None:
+        return {}
+    if not (isinstance(coco.attributes, dict) and all(map(_is_number, coco.attributes.values()))):
+        needed = 'must map names to numbers, such as {"vehicle.moving": 6}: correct it, or leave it out'
+        complain([f"{coco.path}: attributes {str(coco.attributes)[:200]} {needed}"])
         return {}
     unknown = sorted(set(coco.attributes) - {*ATTRIBUTES, ""})
     if unknown:

@@ -313,6 +313,12 @@ class TestMistakes:
         content["attributes"]["flying"] = 9
         self.refused(tmp_path, content, r"instances\.json: attributes: 'flying' is none of nuScenes': cycle.with_rider")
 
+    @pytest.mark.parametrize("attributes", [ATTRIBUTES, [], "vehicle.moving", {"vehicle.moving": [6]}])
+    def test_attributes_that_name_nothing(self, tmp_path: Path, attributes: Any) -> None:
+        content = nuscenes_content() | {"attributes": attributes}
+        message = rf"instances\.json: attributes {re.escape(str(attributes)[:30])}.* must map names to numbers, such as"
+        self.refused(tmp_path, content, message)
+
     @pytest.mark.parametrize(
         ("key", "value", "message", "lost", "kept"),
         [
