@@ -24,12 +24,28 @@ def test_a_file_for_all(tmp_path: Path) -> None:
         np.testing.assert_allclose(camera(number, (48, 160)), P2, rtol=1e-6)
 
 
-def test_a_file_for_each_name(tmp_path: Path) -> None:
+def test_a_file_for_each_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, name in enumerate("ab"):
         write_calibration(tmp_path / f"{name}.txt", P2 * [[1 + number], [1 + number], [1]])
     camera = find_cameras(str(tmp_path), None, FILES)
     assert camera is not None
     assert [float(camera(number, (48, 160))[0, 0]) for number in range(3)] == [90, 180, 90]
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.startswith("2 of 3 pictures share a calibration with another of the same name")
+    assert f"{tmp_path / 'a.txt'} for pictures/a.png" in warning
+
+
+@pytest.mark.parametrize("root", ["", "some/where", "../beside", "{}/beside"])
+def test_files_in_folders_like_the_pictures(tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture) -> None:
+    for number, name in enumerate(["a", "more/a", "pictures/b"], start=1):
+        (tmp_path / "calib" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_calibration(tmp_path / "calib" / f"{name}.txt", P2 * [[number], [number], [1]])
+    (tmp_path / "beside/pictures").mkdir(parents=True)
+    (tmp_path / "beside/pictures/a.txt").write_text("not of cameras")
+    camera = find_cameras(str(tmp_path / "calib"), None, [Path(root.format(tmp_path)) / file for file in FILES])
+    assert camera is not None
+    assert [float(camera(number, (48, 160))[0, 0]) for number in range(3)] == [90, 270, 180]
+    assert not caplog.records
 
 
 def test_focal_length_looks_through_the_middle() -> None:
