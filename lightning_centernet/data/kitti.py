@@ -38,8 +38,8 @@ def read_kitti(
 
     Objects of a type similar to a class (Van and Truck to Car, Person_sitting to Pedestrian) are ignored as that class,
     DontCare regions as any, other types are left out. Besides those of 3D boxes, the fields are `types`, which index
-    `TYPES`, and `truncation` and `occlusion`, as the metrics of KITTI want them. An impossible 3D box becomes NaN and
-    is reported; its 2D box stays.
+    `TYPES`, and `truncation` and `occlusion`, as the metrics of KITTI want them. What is
+    impossible of a 3D box, and what depends on it, becomes NaN and is reported; the rest, and the 2D box, stay.
 
     Args:
         root: the folder that holds `folder` and ImageSets.
