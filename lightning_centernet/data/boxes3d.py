@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_centernet.data.problems import remark
 from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import transform_points
+from lightning_centernet.geometry.boxes import upright_iou
 from lightning_centernet.geometry.boxes3d import corners
 from lightning_centernet.geometry.camera import mirror_angle, project, project_boxes
 
@@ -116,12 +117,5 @@ def projected_overlaps(sample: Sample) -> Tensor:
     hulls = torch.cat([pixels.amin(1), pixels.amax(1)], dim=-1)
     behind = (corners(location, dimensions, rotation_y)[..., 2] < _NEAR).any(-1)
     height, width = sample.image.shape[:2]
-    overlaps = _overlaps(hulls.clamp(min=0).minimum(hulls.new_tensor([width, height] * 2)), objects["boxes"].double())
+    overlaps = upright_iou(hulls.clamp(min=0).minimum(hulls.new_tensor([width, height] * 2)), objects["boxes"].double())
     return torch.where(objects["ignore"] | behind, torch.nan, overlaps)
-
-
-def _overlaps(first: Tensor, second: Tensor) -> Tensor:
-    sides = torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])
-    common = sides.clamp(min=0).prod(1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second)]
-    return common / (areas[0] + areas[1] - common)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_centernet.geometry.boxes import upright_iou
+
 
 def suppress(
     boxes: Tensor, scores: Tensor, labels: Tensor, k: int, decay: Callable[[Tensor], Tensor]
@@ -33,7 +35,7 @@ def suppress(
     for _ in range(min(k, scores.shape[1])):
         best, index = scores.masked_fill(taken, -torch.inf).max(1, keepdim=True)
         chosen.append((index, best))
-        overlap = _overlap(boxes, boxes.gather(1, index.unsqueeze(-1).expand(-1, -1, 4)))
+        overlap = upright_iou(boxes, boxes.gather(1, index.unsqueeze(-1).expand(-1, -1, 4)))
         same = labels == labels.gather(1, index)
         scores = torch.where(same, scores * decay(overlap), scores)
         taken = taken.scatter(1, index, True)
@@ -49,11 +51,3 @@ def gaussian_decay(overlap: Tensor, sigma: float) -> Tensor:
 def hard_decay(overlap: Tensor, threshold: float) -> Tensor:
     """Keep what overlaps by the threshold at most."""
     return (overlap <= threshold).to(overlap.dtype)
-
-
-def _overlap(boxes: Tensor, box: Tensor) -> Tensor:
-    # Intersection over union of (B, N, 4) with (B, 1, 4); boxes without an area overlap nothing.
-    sides = torch.minimum(boxes[..., 2:], box[..., 2:]) - torch.maximum(boxes[..., :2], box[..., :2])
-    common = sides.clamp(min=0).prod(-1)
-    areas = [(each[..., 2:] - each[..., :2]).clamp(min=0).prod(-1) for each in (boxes, box)]
-    return common / (areas[0] + areas[1] - common).clamp(min=1e-9)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_centernet.data import Augmentation, Sample, Transform, read_kitti
+from lightning_centernet.data.boxes3d import projected_overlaps
 from lightning_centernet.data.collate import collate
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.camera import alpha_from_rotation, focal_length, project, project_boxes, wrap_angle
@@ -54,6 +55,17 @@ def test_scale_is_the_crops_extent(sample: Sample, name: str, scale: float) -> N
     whole = 192 / 160  # the picture touches the left and the right side
     assert item["scale"].item() == pytest.approx(scale, abs=1e-6)
     assert focal_length(item["calibration"]).item() == pytest.approx(P2[0, 0] * whole / scale, rel=1e-5)
+
+
+def test_a_box_beside_the_picture_overlaps_nothing(sample: Sample) -> None:
+    """Its projection, cut off at the border, has no area; nor has its 2D box."""
+    objects = {name: column.copy() for name, column in sample.annotations.items()}
+    objects["location"][0] = (-60.0, 1.6, 14.0)
+    objects["boxes"][0] = (0.0, 20.0, 0.0, 30.0)
+    overlaps = projected_overlaps(Sample(sample.image, objects, 1, "a.png", calibration=sample.calibration))
+    assert overlaps[0] == 0
+    assert overlaps[1] > 0.9
+    assert overlaps[-1].isnan()
 
 
 def test_batches_hold_cameras_where_the_data_have_them(sample: Sample) -> None:
