@@ -14,10 +14,9 @@ from lightning_centernet.data.sample import Sample
 from lightning_centernet.geometry.affine import transform_points
 from lightning_centernet.geometry.boxes import upright_iou
 from lightning_centernet.geometry.boxes3d import corners
-from lightning_centernet.geometry.camera import mirror_angle, project, project_boxes
+from lightning_centernet.geometry.camera import LARGEST_ANGLE, mirror_angle, project, project_boxes
 
 _NEAR = 0.1  # metres: what is closer has no projection
-_ROUNDING = 0.01  # radians: KITTI's files have two decimals
 UNKNOWN = {"alpha": -10, "dimensions": -1, "location": -1000, "rotation_y": -10}  # what KITTI writes
 _RULES = {
     "dimensions": "are not positive",
@@ -58,8 +57,8 @@ def _possible(columns: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
     rules = {
         "dimensions": (columns["dimensions"] > 0).all(axis=1),
         "location": columns["location"][:, 2] > 0,
-        "alpha": np.abs(columns["alpha"][:, 0]) <= np.pi + _ROUNDING,
-        "rotation_y": np.abs(columns["rotation_y"][:, 0]) <= np.pi + _ROUNDING,
+        "alpha": np.abs(columns["alpha"][:, 0]) <= LARGEST_ANGLE,
+        "rotation_y": np.abs(columns["rotation_y"][:, 0]) <= LARGEST_ANGLE,
     }
     return {name: finite[name] & rule for name, rule in rules.items()}
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lightning_centernet.geometry.boxes3d import corners
 
+LARGEST_ANGLE = math.pi + 0.01  # radians: KITTI's files have two decimals
+
 
 def project(points: Tensor, calibration: Tensor) -> Tensor:
     """Project points in front of the camera.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,14 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.geometry.camera import LARGEST_ANGLE
 from lightning_centernet.geometry.mirror import negate
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import read_field
 from lightning_centernet.heads.spec import Head, target
 from lightning_centernet.losses import Contribution, RotationAverage, object_average, rotation_terms, sin_cos_loss
 from lightning_centernet.types import Batch, Detections, Tensors
-
-_ROUNDING = 0.01  # radians: KITTI's files have two decimals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ class Rotation(Head):
     def encode(self, objects: Objects) -> Tensors:
         """Encode the angles in [-pi, pi], under the keys that `rot` and `rot_sec` share."""
         alpha = read_field(objects, "alpha", self, channels=1).squeeze(-1)
-        mask = objects.mask & (alpha.abs() <= math.pi + _ROUNDING)
+        mask = objects.mask & (alpha.abs() <= LARGEST_ANGLE)
         bins, residuals = encode_rotation(alpha)
         bins, residuals = bins * mask.unsqueeze(-1), torch.where(mask.unsqueeze(-1), residuals, 0.0)
         return {"rotbin": bins, "rotres": residuals, "rot_mask": mask.float()}
