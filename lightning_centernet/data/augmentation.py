@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Augmentation:
         lighting: standard deviation along the principal components of ImageNet's colours.
 
     Raises:
-        UserError: a strength is negative, or a probability above 1.
+        UserError: a strength is no number or negative, or a probability above 1.
     """
 
     crop: Sequence[float] | None = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
@@ -55,9 +56,10 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             limit = 1.0 if name in {"flip", "rotation_probability", "crop_probability", "scale"} else float("inf")
-            if name != "crop" and value is not None and not 0 <= value <= limit:
-                raise UserError(f"augmentation {name}={value}: must be from 0 to {limit}")
-        if self.crop is not None and not (len(self.crop) and min(self.crop) > 0):
+            optional = value is None and name == "vertical_shift"
+            if name != "crop" and not optional and not (isinstance(value, int | float) and 0 <= value <= limit):
+                raise UserError(f"augmentation {name}={value}: must be a number from 0 to {limit}")
+        if self.crop is not None and not _are_extents(self.crop):
             raise UserError(f"augmentation crop={self.crop}: must be positive extents such as [0.8, 1.0, 1.2], or null")
 
     def matrix(self, size: tuple[int, int], input_size: tuple[int, int], generator: np.random.Generator) -> Tensor:
@@ -112,6 +114,11 @@ class Augmentation:
 def whole_extent(size: tuple[int, int], input_size: tuple[int, int]) -> float:
     """Compute the extent that must fill the input's width for a whole picture to be seen; sizes (height, width)."""
     return max(size[1], size[0] * input_size[1] / input_size[0])
+
+
+def _are_extents(values: Any) -> bool:
+    are_numbers = isinstance(values, Sequence) and all(isinstance(each, int | float) for each in values)
+    return are_numbers and len(values) > 0 and min(values) > 0
 
 
 def _normal(generator: np.random.Generator, deviation: float, cut: float) -> float:

@@ -105,7 +105,13 @@ def test_color_stays_within_its_strengths() -> None:
     np.testing.assert_array_equal(none, np.eye(3, 4))
 
 
-@pytest.mark.parametrize("wrong", [{"flip": 1.5}, {"shift": -0.1}, {"scale": 2.0}, {"crop": []}, {"crop": [0.0, 1.0]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"flip": 1.5}, {"shift": -0.1}, {"scale": 2.0}, {"vertical_shift": "a"}, {"lighting": [0.1]}, {"flip": None}),
+        *({"crop": []}, {"crop": [0.0, 1.0]}, {"crop": ["a", 1.0]}, {"crop": 0.5}, {"crop": "wide"}),
+    ],
+)
 def test_impossible_strengths(wrong: dict) -> None:
     with pytest.raises(UserError, match=f"augmentation {next(iter(wrong))}="):
         Augmentation(**wrong)
