@@ -106,8 +106,9 @@ class DrawPredictions(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or missing <= 0 or not self._drawable(outputs, batch):
             return
         module, step = cast(Drawable, pl_module), cast(dict[str, Tensors], outputs)
-        found = _detected(module, step["detections"], batch, self.threshold)
-        for index, file in enumerate(batch["file"][:missing]):
+        files = batch["file"][:missing]
+        found = _detected(module, step["detections"], batch, len(files), self.threshold)
+        for index, file in enumerate(files):
             picture = _picture(module, found[index], step["outputs"], batch, index)
             self._keep(trainer, self._new_name(file), picture)
 
@@ -167,11 +168,12 @@ def _picture(module: Drawable, found: Tensors, outputs: Tensors, batch: Batch, i
     return side_by_side(panels | {"Heat map": scene.draw_heatmap(outputs["hm"][index].float().sigmoid().cpu())})
 
 
-def _detected(module: Drawable, detections: Tensors, batch: Batch, threshold: float) -> list[Tensors]:
-    """Map detections to input pixels, lift them where the batch has cameras, and keep those of high scores."""
-    inputs: Batch = {name: batch[name] for name in ("image", "calibration") if name in batch}  # not the transform
-    images = per_image(detections, inputs, module.stride)
-    return [{name: values[each["scores"] >= threshold].cpu() for name, values in each.items()} for each in images]
+def _detected(module: Drawable, detections: Tensors, batch: Batch, count: int, threshold: float) -> list[Tensors]:
+    """Take the detections in the first images, of high scores, in input pixels; lifted where the batch has cameras."""
+    first = {name: values[:count].cpu() for name, values in detections.items()}
+    inputs: Batch = {name: batch[name][:count].cpu() for name in ("image", "calibration") if name in batch}
+    images = per_image(first, inputs, module.stride)  # without the batch's transform
+    return [{name: values[each["scores"] >= threshold] for name, values in each.items()} for each in images]
 
 
 def _annotated(annotations: Tensors, index: int) -> Tensors:

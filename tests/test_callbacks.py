@@ -15,10 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_centernet import callbacks
 from lightning_centernet.callbacks import BestCheckpoint, DrawPredictions, LogEveryEpoch
 from lightning_centernet.data import street_data
 from lightning_centernet.draw import GRAY, class_color
 from lightning_centernet.errors import UserError
+from lightning_centernet.evaluation import per_image
 from lightning_centernet.geometry.camera import alpha_from_rotation, project, project_boxes
 from lightning_centernet.skeleton import Skeleton
 from tests.draw.pixels import like, shows
@@ -213,6 +215,17 @@ def test_truth_has_no_more_fields_than_predictions(tmp_path):
     for panel in (predicted, truth):
         assert shows(panel, (48, 140), class_color(0))
         assert not shows(panel, (60, 300), (0, 170, 255))
+
+
+def test_only_what_is_drawn_is_looked_at(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        callbacks, "per_image", lambda found, *rest: seen.append(len(found["scores"])) or per_image(found, *rest)
+    )
+    run = trainer(DrawPredictions(tmp_path, images=3), default_root_dir=tmp_path)
+    run.validate(Exact("amodal_centers", "depth", "dimensions", "alpha"), DataLoader(Solids(), 2), verbose=False)
+    assert seen == [2, 1]
+    assert len(written(tmp_path)) == 3
 
 
 def test_draws_all_of_a_small_set_and_needs_no_logger(tmp_path):
