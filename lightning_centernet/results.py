@@ -13,17 +13,31 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from lightning_centernet.errors import UserError
 
 
+def image_number(prediction: Mapping[str, Any]) -> int:
+    """Return the number of the image that a prediction is for.
+
+    Raises:
+        UserError: its batch gave none.
+    """
+    if "image_id" not in prediction:
+        raise UserError("result files need the numbers of the images: give every batch `image_id` (B,), whole numbers")
+    return int(prediction["image_id"])
+
+
 def coco_results(predictions: Iterable[Mapping[str, Any]], category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """List all detections as plain numbers, unrounded; what has the score 0 is none.
 
     Args:
-        predictions: for each image `boxes` (k, 4) xyxy in original pixels, `scores` (k,), `labels` (k,), `image_id` (),
-            and of poses `keypoints` (k, J, 2).
+        predictions: for each image `scores` (k,), `labels` (k,), `image_id` (), and as far as they are predicted
+            `boxes` (k, 4) xyxy in original pixels and `keypoints` (k, J, 2).
         category_ids: the data set's own id of each label.
 
     Returns:
         One `image_id`, `category_id`, `bbox` (x, y, width, height) and `score` for each detection; and of poses
         `keypoints`, x, y and 1 of each joint, for COCO knows no confidence of a joint.
+
+    Raises:
+        UserError: an image has no number.
     """
     return [result for image in predictions for result in _image_results(image, category_ids)]
 
@@ -44,7 +58,7 @@ def write_coco_results(
             which detections are medium and which are large.
 
     Raises:
-        UserError: the file cannot be written there, or a number is not finite.
+        UserError: the file cannot be written there, a number is not finite, or an image has no number.
     """
     path = Path(path)
     text = _json([_only(result, only) for result in coco_results(predictions, category_ids)])
@@ -58,17 +72,24 @@ def write_coco_results(
 
 
 def _image_results(image: Mapping[str, Any], category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-    boxes, scores = (image[key].detach().cpu().double().tolist() for key in ("boxes", "scores"))
-    labels, poses = image["labels"].tolist(), _poses(image)
-    for (x1, y1, x2, y2), score, label, pose in zip(boxes, scores, labels, poses, strict=True):
+    scores, labels = image["scores"].detach().cpu().double().tolist(), image["labels"].tolist()
+    for score, label, box, pose in zip(scores, labels, _boxes(image), _poses(image), strict=True):
         if score == 0:  # a slot without a detection, or what a suppression left out
             continue
         yield {
-            "image_id": int(image["image_id"]),
+            "image_id": image_number(image),
             "category_id": category_ids[label],
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            **box,
             "score": score,
-        } | pose
+            **pose,
+        }
+
+
+def _boxes(image: Mapping[str, Any]) -> list[dict[str, list[float]]]:
+    if "boxes" not in image:
+        return [{}] * len(image["labels"])
+    corners = image["boxes"].detach().cpu().double().tolist()
+    return [{"bbox": [x1, y1, x2 - x1, y2 - y1]} for x1, y1, x2, y2 in corners]
 
 
 def _poses(image: Mapping[str, Any]) -> list[dict[str, list[float]]]:

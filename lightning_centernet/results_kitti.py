@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.results import image_number
 
 # In the order of a line, with what KITTI writes where there is none.
 _UNKNOWN = {
@@ -42,13 +43,13 @@ def write_kitti_results(folder: str | Path, predictions: Iterable[Mapping[str, A
     """Write `kitti_results` of each image to `<image_id>.txt`, six digits, also where nothing is detected.
 
     Raises:
-        UserError: a file cannot be written, or a number is not finite.
+        UserError: a file cannot be written, a number is not finite, or an image has no number.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for prediction in predictions:
-            file = folder / f"{int(prediction['image_id']):06d}.txt"
+            file = folder / f"{image_number(prediction):06d}.txt"
             file.write_text(kitti_results(prediction, classes), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: cannot write the results: {error.strerror}; choose another folder") from error
@@ -63,7 +64,7 @@ def _lines(prediction: Mapping[str, Any], classes: Sequence[str]) -> Iterator[st
         numbers = [number for part in parts for number in part]
         if not all(map(math.isfinite, [score, *numbers])):
             values = [*numbers, score]
-            raise UserError(f"image {int(prediction['image_id'])}: a detection is not finite: {values}; train anew")
+            raise UserError(f"image {image_number(prediction)}: a detection is not finite: {values}; train anew")
         name = "_".join(classes[label].split())  # columns are words
         yield " ".join([name, "-1 -1", *(f"{number:.4f}" for number in numbers), f"{score:.9g}"])
 

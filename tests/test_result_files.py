@@ -6,13 +6,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import torch.distributed
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from lightning_centernet.data import coco_data
-from lightning_centernet.result_files import CocoResults
+from lightning_centernet.errors import UserError
+from lightning_centernet.result_files import CocoResults, KittiResults
 from lightning_centernet.results import write_coco_results
+from lightning_centernet.testing import FakeData
 from tests.fakes import PICTURES, SQUARE, pose_content, write_coco
 from tests.test_docs import run_python
 from tests.tiny import DETECTION, quiet_trainer, tiny_model
@@ -78,6 +81,44 @@ def test_boxes_alone(file, tmp_path):
     data = data_of(file)
     quiet_trainer(callbacks=[CocoResults(tmp_path / "coco")]).test(model_of(data, DETECTION), data, verbose=False)
     assert [path.name for path in (tmp_path / "coco").iterdir()] == ["bbox.json"]
+
+
+def test_joints_alone(file, tmp_path):
+    data = data_of(file)
+    heads = {name: channels for name, channels in POSES.items() if name != "wh"}
+    model = model_of(data, heads, skeleton={"names": SQUARE, "sigmas": TOLERANT})
+    quiet_trainer(callbacks=[CocoResults(tmp_path / "coco")]).test(model, data, verbose=False)
+    assert [path.name for path in (tmp_path / "coco").iterdir()] == ["keypoints.json"]
+    results = json.loads((tmp_path / "coco/keypoints.json").read_text())
+    assert results
+    assert all(result.keys() == {"image_id", "category_id", "keypoints", "score"} for result in results)
+
+
+@pytest.mark.parametrize("callback", [CocoResults, KittiResults])
+@pytest.mark.parametrize("heads", [{"hm": 3, "reg": 2}, {"wh": 2, "reg": 2}])
+def test_models_that_find_nothing_to_write(file, tmp_path, callback, heads):
+    data = data_of(file)
+    with pytest.raises(UserError, match=f"result files need boxes.* only the heads {', '.join(heads)}: add hm and"):
+        quiet_trainer(callbacks=[callback(tmp_path)]).test(model_of(data, heads), data, verbose=False)
+
+
+@pytest.mark.parametrize("callback", [CocoResults, KittiResults])
+def test_batches_without_the_images_numbers(tmp_path, callback):
+    trainer = quiet_trainer(callbacks=[callback(tmp_path)])
+    with pytest.raises(UserError, match="give every batch `image_id`"):
+        trainer.validate(tiny_model(), FakeData(DETECTION), verbose=False)
+
+
+def test_each_field_of_a_batch_is_copied_once(tmp_path, monkeypatch):
+    fields = {"boxes": torch.rand(5, 4), "scores": torch.rand(5), "image_id": torch.tensor(0)}
+    images = [fields | {"image_id": torch.tensor(number)} for number in range(7)]
+    copied, results = [], CocoResults(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", lambda tensor: copied.append(tensor) or tensor)
+        results.on_validation_batch_end(quiet_trainer(), tiny_model(), {"images": images}, {})
+    assert len(copied) == len(fields)
+    assert list(results.found) == list(range(7))
+    assert all(torch.equal(image["boxes"], fields["boxes"]) for image in results.found.values())
 
 
 def test_several_processes(file, tmp_path, monkeypatch):
