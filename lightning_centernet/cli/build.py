@@ -138,7 +138,7 @@ def build_trainer(config: DictConfig) -> Trainer:
 
 
 def _better(name: str, heads: Iterable[str]) -> Literal["min", "max"]:
-    """Tell if less or more of what is logged is better: losses, named `tot` or as their heads, and errors are to fall."""
+    """Tell if less or more of what is logged is better: losses, named `tot` or as their heads, and errors must fall."""
     falls = name.partition("/")[2] in ("tot", *heads) or re.search("error|loss", name.lower())
     return "min" if falls else "max"
 

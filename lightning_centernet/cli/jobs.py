@@ -56,6 +56,7 @@ def fit(config: DictConfig) -> float | None:
     """Train, from scratch, from another model's weights, or on from a checkpoint."""
     if config.ckpt_path and config.init_from:
         raise UserError("ckpt_path resumes a run and init_from starts a new one: drop one of them")
+    _refuse_views()
     checkpoint = resumable_checkpoint(config)
     require_end(config)
     data = build_data(config)
@@ -78,6 +79,15 @@ def fit(config: DictConfig) -> float | None:
     )
     metric = trainer.callback_metrics.get(config.monitor)
     return None if metric is None else float(metric)
+
+
+def _refuse_views() -> None:
+    """Refuse what a training would not heed; a config file may have it, for the other commands."""
+    words = [word for word in HydraConfig.get().overrides.task if word.lstrip("+").startswith("test_time")]
+    if words:
+        raise UserError(
+            f"{words[0]}: only validate, test and predict look at an image more than once: leave it out of the training"
+        )
 
 
 def validate(config: DictConfig) -> float | None:

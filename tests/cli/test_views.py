@@ -77,3 +77,9 @@ def test_mistakes(run: Run, lively: Path, capsys: pytest.CaptureFixture) -> None
         error = capsys.readouterr().err
         assert message in error
         assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("word", ["test_time.flip=true", "++test_time.scales=[0.5,1]"])
+def test_a_training_looks_once(run: Run, capsys: pytest.CaptureFixture, word: str) -> None:
+    assert run("fit", *TINY, *FEW, word) == 1
+    assert f"{word}: only validate, test and predict look at an image more than once" in capsys.readouterr().err
