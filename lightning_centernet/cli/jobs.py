@@ -69,12 +69,13 @@ def fit(config: DictConfig) -> float | None:
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     made_by_hand = [name for name in ("backbone", "heads", "weighting") if model.hparams[name] is None]
     camera = ["calibration=FILE_OR_FOLDER"] if finds_boxes3d(model) else []
+    measured = _words("data", "experiment", "metrics", "monitor", *made_by_hand)
     show_end(
         config,
         trainer,
         {
             "predict": [*_words(*made_by_hand), "source=IMAGE_OR_FOLDER", *camera],
-            "test" if "test" in data.sources else "validate": _words("data", "experiment", *made_by_hand),
+            "test" if "test" in data.sources else "validate": measured,
         },
     )
     metric = trainer.callback_metrics.get(config.monitor)

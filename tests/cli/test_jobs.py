@@ -23,7 +23,8 @@ def weights(file: Path) -> dict[str, torch.Tensor]:
 
 
 def test_fit_says_what_it_does_and_where_everything_is(run: Run, capsys: pytest.CaptureFixture) -> None:
-    assert run("fit", *TINY, *FEW, "trainer.max_epochs=1", "output_dir=out") == 0
+    measured = ["+metrics.backend=pycocotools", "monitor=val/map_50"]
+    assert run("fit", *TINY, *FEW, *measured, "trainer.max_epochs=1", "output_dir=out") == 0
     said, out = capsys.readouterr(), Path("out")
     best = next(out.glob("checkpoints/epoch_*.ckpt"))
     for expected in (
@@ -37,7 +38,8 @@ def test_fit_says_what_it_does_and_where_everything_is(run: Run, capsys: pytest.
         "out/csv",
         f"\n  python -m lightning_centernet predict ckpt_path={best} source=IMAGE_OR_FOLDER\n",
         f"\n  python -m lightning_centernet test ckpt_path={best} 'data.input_size=[64,64]' data.batch_size=2 "
-        "data.num_workers=0 data.train_size=4 data.val_size=2 data.test_size=2\n",
+        "data.num_workers=0 data.train_size=4 data.val_size=2 data.test_size=2 "
+        "+metrics.backend=pycocotools monitor=val/map_50\n",
         "\n  tensorboard --logdir out/tensorboard\n",
         "epoch 1 of 1",
     ):
