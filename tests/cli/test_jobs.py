@@ -97,7 +97,7 @@ def test_checkpoint_is_measured(run: Run, trained: Path, capsys: pytest.CaptureF
     few = [*FEW, "data.num_workers=0", "trainer.accelerator=cpu"]  # not its size: the checkpoint knows it
     assert run(command, *few, f"ckpt_path={trained}") == 0
     rows = capsys.readouterr().out
-    for metric in ("map", "map_50", "map_cyclist", "tot", "hm"):
+    for metric in ("map", "map_50", "map_vehicle", "tot", "hm"):
         assert f"{'val' if command == 'validate' else 'test'}/{metric} " in rows
 
 

@@ -28,7 +28,7 @@ from tests.cli.conftest import Run
             "ema, gradient_norms, kitti_results, learning_rate, none, progress. Did you mean gr",
             2,
         ),
-        ("fit callbacks=[defalt]", "callbacks=defalt: must be one of checkpoints, default", 2),
+        ("fit callbacks=[defalt]", "callbacks=defalt: must be one of checkpoints, coco_results, default", 2),
         ("fit trainer.max_epochs=ten", "trainer.max_epochs=ten: must be a number such as", 2),
         ("fit trainer.fast_dev_run=maybe", "must be true or false", 2),
         ("fit data.input_size=[", "cannot read", 2),
