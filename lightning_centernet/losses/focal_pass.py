@@ -82,16 +82,16 @@ def one_pass(
     """Return the same; write the gradient by the logits, times the scale, where there is room for it."""
     tensors = [maps.logits, maps.heatmap] if gradient is None else [maps.logits, maps.heatmap, gradient]
     lines, layout = as_lines(tensors)
-    parts = iter([lines] if layout else alike_images(tensors))
+    parts = [lines] if layout else alike_images(tensors)
     if maps.listed is None:
         gain, count = _add([_over_lines(part, scale, choices, dense=True)[:2] for part in parts])
         return -gain, count
     cells, mask = index_objects(maps.listed, maps.logits.shape[3], layout), full_precision(maps.listed.mask)
     objects = [lines[0][cells].flatten(), mask.flatten()]
-    gain, _, slopes = _over_lines(next(parts), scale, choices, objects)  # of the objects, and of the first part
-    gain, _ = _add([(gain, gain), *(_over_lines(part, scale, choices)[:2] for part in parts)])
+    sums = [_over_lines(part, scale, choices, () if number else objects) for number, part in enumerate(parts)]
+    gain, _ = _add([each[:2] for each in sums])
     if gradient is not None:
-        lines[2].index_put_(cells, slopes.view_as(mask), accumulate=True)
+        lines[2].index_put_(cells, sums[0].slopes.view_as(mask), accumulate=True)
     return -gain, mask.sum()
 
 
