@@ -39,18 +39,29 @@ def kitti_results(prediction: Mapping[str, Any], classes: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in _lines(prediction, classes))
 
 
-def write_kitti_results(folder: str | Path, predictions: Iterable[Mapping[str, Any]], classes: Sequence[str]) -> None:
-    """Write `kitti_results` of each image to `<image_id>.txt`, six digits, also where nothing is detected.
+def write_kitti_results(
+    folder: str | Path,
+    predictions: Iterable[Mapping[str, Any]],
+    classes: Sequence[str],
+    names: Iterable[str] | None = None,
+) -> None:
+    """Write `kitti_results` of each image to `<name>.txt`, also where nothing is detected.
+
+    Args:
+        folder: made if missing.
+        predictions: as of `kitti_results`.
+        classes: as of `kitti_results`.
+        names: one for each image; its `image_id` in six digits unless given.
 
     Raises:
         UserError: a file cannot be written, a number is not finite, or an image has no number.
     """
-    folder = Path(folder)
+    folder, predictions = Path(folder), list(predictions)
+    names = [f"{image_number(each):06d}" for each in predictions] if names is None else names
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for prediction in predictions:
-            file = folder / f"{image_number(prediction):06d}.txt"
-            file.write_text(kitti_results(prediction, classes), encoding="utf-8")
+        for name, prediction in zip(names, predictions, strict=True):
+            (folder / f"{name}.txt").write_text(kitti_results(prediction, classes), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: cannot write the results: {error.strerror}; choose another folder") from error
 

@@ -25,7 +25,7 @@ from lightning_centernet.draw import Picture, Scene, side_by_side
 from lightning_centernet.errors import UserError
 from lightning_centernet.module import CenterNet
 from lightning_centernet.results import write_coco_results
-from lightning_centernet.results_kitti import kitti_results
+from lightning_centernet.results_kitti import write_kitti_results
 from lightning_centernet.types import Tensors
 
 _logger = logging.getLogger(__name__)
@@ -127,12 +127,9 @@ def _write_listing(file: Path, files: Sequence[Path], found: Mapping[int, Tensor
 
 def _write_boxes3d(folder: Path, files: Sequence[Path], found: Mapping[int, Tensors], model: CenterNet) -> None:
     """Write KITTI's result files, named as the pictures, as its tools want them; numbered where names repeat."""
-    folder.mkdir(exist_ok=True)
     stems = Counter(files[number].stem for number in found)
-    for number, image in found.items():
-        stem = files[number].stem
-        name = stem if stems[stem] == 1 else _numbered(number, files)
-        (folder / f"{name}.txt").write_text(kitti_results(image, model.classes), encoding="utf-8")
+    names = (files[number].stem if stems[files[number].stem] == 1 else _numbered(number, files) for number in found)
+    write_kitti_results(folder, found.values(), model.classes, names)
 
 
 def _numbered(number: int, files: Sequence[Path]) -> str:
