@@ -120,6 +120,11 @@ class CenterNet(LightningModule):
         described = {"head_width": head_width, "weighting": plain_weighting(weighting)}
         self.save_hyperparameters(self._plain_arguments(backbone) | described)
 
+    @property
+    def fields(self) -> set[str]:
+        """Fields of the detections that the heads give."""
+        return {field for head in self.heads.values() for field in head.provides}
+
     def forward(self, image: Tensor) -> list[Outputs]:
         """Map (B, 3, H, W) normalised images to raw logits, a dict of heads for each stack."""
         outputs: list[Outputs] = self.network(image)
@@ -265,8 +270,9 @@ class CenterNet(LightningModule):
         return plain | {"max_detections": self.max_detections}
 
     def _make_metric(self, make: MetricFactory) -> Metric:
-        poses = any("keypoints" in head.provides for head in self.heads.values())
-        return make(self.classes, sigmas=self.skeleton.known_sigmas) if self.skeleton and poses else make(self.classes)
+        if self.skeleton and "keypoints" in self.fields:
+            return make(self.classes, sigmas=self.skeleton.known_sigmas)
+        return make(self.classes)
 
     def _evaluate(self, stage: str, batch: Batch) -> dict[str, Any]:
         stacks = self(batch["image"])

@@ -74,8 +74,7 @@ class CocoResults(Callback):
 
 
 def _require(module: Any, *fields: str) -> None:
-    given = {field for head in module.heads.values() for field in head.provides}
-    if "hm" not in module.heads or not given & set(fields):
+    if "hm" not in module.heads or not module.fields & set(fields):
         raise UserError(
             f"result files need {' or '.join(fields)}, but the model has only the heads {', '.join(module.heads)}: add "
             f"hm and one that gives them, such as wh, or leave these files out"

@@ -128,7 +128,7 @@ def _check_classes(model: CenterNet, data: DetectionData, checkpoint: Path) -> N
 
 def _check_joints(model: CenterNet, data: DetectionData, checkpoint: Path) -> None:
     theirs, ours = (owner.skeleton.names if owner.skeleton else () for owner in (model, data))
-    if theirs and theirs != ours and any("keypoints" in head.provides for head in model.heads.values()):
+    if theirs and theirs != ours and "keypoints" in model.fields:
         raise UserError(
             f"ckpt_path={checkpoint}: was trained on the joints {', '.join(theirs)}, but the data has "
             f"{', '.join(ours) or 'none'}: name them in the categories of its file, or in data.keypoints.names=[...]"

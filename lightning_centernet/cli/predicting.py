@@ -40,7 +40,7 @@ def predict(config: DictConfig) -> None:
     """
     checkpoint, files = needed_checkpoint(config), find_images(config.source)
     model = load_model(config, checkpoint)
-    if "boxes" not in _fields(model):
+    if "boxes" not in model.fields:
         raise UserError(
             f"ckpt_path={checkpoint}: its heads {', '.join(model.heads)} give no boxes: train with wh or ltrb"
         )
@@ -70,11 +70,7 @@ def predict(config: DictConfig) -> None:
 
 def finds_boxes3d(model: CenterNet) -> bool:
     """Tell if a model finds 3D boxes, where the camera is known."""
-    return {"depth", "dimensions", "alpha"} <= _fields(model)
-
-
-def _fields(model: CenterNet) -> set[str]:
-    return {field for head in model.heads.values() for field in head.provides}
+    return {"depth", "dimensions", "alpha"} <= model.fields
 
 
 def _needed_camera(config: DictConfig, model: CenterNet, files: Sequence[Path]) -> Camera | None:
