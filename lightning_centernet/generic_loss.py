@@ -14,7 +14,8 @@ from lightning_centernet.geometry.gather import cells_of, read
 from lightning_centernet.head_weights import FixedWeights
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output, target
-from lightning_centernet.losses import Contribution, Ratio, average, full_precision
+from lightning_centernet.losses import Contribution, Ratio, SumOverRanks, average, full_precision
+from lightning_centernet.losses.two_passes import TwoPasses
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 Normalize: TypeAlias = Literal["process", "global"]
@@ -85,24 +86,12 @@ class GenericLoss(nn.Module):
         return tot, {"tot": tot, **stats, **self.weighting.stats()}  # type: ignore[operator]  # a module's method
 
     def _losses(self, stack: Outputs, batch: Batch, present: Sequence[bool]) -> Tensor:
-        cells: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-        contributions: list[Sequence[Contribution]] = []
-        for head, labelled in zip(self.heads.values(), present, strict=True):
-            output = raw_output(stack, head)
-            if not labelled:
-                contributions.append([_constant(full_precision(output).flatten()[:0].sum())])
-                continue
-            if head.at != "map":
-                key = INDEX[head.at]
-                cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
-                others = [raw_output(stack, self.heads[name]) for name in head.reads if name in self.heads]
-                read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
-                output = torch.cat(read_at, dim=-1) if others else read_at[0]
-            given = head.criterion(output, batch)
-            contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
+        outputs = [raw_output(stack, head) for head in self.heads.values()]
         # Validation may have more batches in one process than in another: it must not wait for the others.
         together = self.normalize == "global" and torch.is_grad_enabled() and distributed.is_initialized()
-        return average(contributions, _sum_over_ranks if together else None)
+        if together or self.parameters_of:  # what a compiled pass cannot wait for, and does not know
+            return _losses(outputs, self.heads, batch, present, _sum_over_ranks if together else None)
+        return _in_two_passes(outputs, self.heads, batch, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
         missing = [name for name, there in zip(self.heads, present, strict=True) if not there]
@@ -119,6 +108,35 @@ class GenericLoss(nn.Module):
 def is_labelled(head: Head, batch: Batch) -> bool:
     """Tell if a batch has targets for a head."""
     return not head.target_keys or any(key in batch for key in head.target_keys)
+
+
+def _losses(
+    outputs: Sequence[Tensor],
+    heads: Mapping[str, Head],
+    batch: Batch,
+    present: Sequence[bool],
+    sum_over_ranks: SumOverRanks | None = None,
+) -> Tensor:
+    cells: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    contributions: list[Sequence[Contribution]] = []
+    by_name = dict(zip(heads, outputs, strict=True))
+    for head, labelled in zip(heads.values(), present, strict=True):
+        output = by_name[head.name]
+        if not labelled:
+            contributions.append([_constant(full_precision(output).flatten()[:0].sum())])
+            continue
+        if head.at != "map":
+            key = INDEX[head.at]
+            cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
+            others = [by_name[name] for name in head.reads if name in by_name]
+            read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
+            output = torch.cat(read_at, dim=-1) if others else read_at[0]
+        given = head.criterion(output, batch)
+        contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
+    return average(contributions, sum_over_ranks)
+
+
+_in_two_passes = TwoPasses(_losses, "the loss of all heads")
 
 
 def _constant(loss: Tensor) -> Ratio:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, multiply, one_pass, plain_sum
+from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, multiply, new_gradient, one_pass, plain_sum
 from lightning_centernet.losses.memory import empty_like
+from lightning_centernet.losses.precision import full_precision
 from lightning_centernet.losses.terms import Ratio
 
 
@@ -76,25 +77,31 @@ def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
         shapes = f"logits {tuple(maps.logits.shape)} and heat map {tuple(maps.heatmap.shape)}"
         raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    # An outer torch.compile fuses the plain form itself, and torch.func differentiates plain forms only.
-    if not fused or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    # torch.func differentiates plain forms only.
+    if not fused or torch._C._are_functorch_transforms_active():
         return plain_sum(maps, choices)
+    if torch.compiler.is_compiling():
+        return cast("tuple[Tensor, Tensor]", _Traced.apply(maps.logits, maps.heatmap, maps.listed, choices))
     return cast("tuple[Tensor, Tensor]", _Fused.apply(*maps, choices))
 
 
 class _Fused(torch.autograd.Function):
-    """The sum with its gradient in one pass over the map; nothing else of the map's size is ever made."""
+    """The sum with its gradient in one pass over the map; nothing else of the map's size is ever made.
+
+    The gradient is divided by the number of objects at once, as it nearly always will be.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices
     ) -> tuple[Tensor, Tensor]:
         ctx.listed, ctx.choices = listed, choices
-        ctx.save_for_backward(logits, heatmap)
         # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
         early = ctx.needs_input_grad[0] and logits.dtype != torch.float16
         ctx.gradient = empty_like(logits) if early else None
-        total, count = one_pass(Maps(logits, heatmap, listed), choices, ctx.gradient)
+        ctx.scale = _share(listed) if early and listed is not None else None
+        ctx.save_for_backward(logits, heatmap)
+        total, count = one_pass(Maps(logits, heatmap, listed), choices, ctx.gradient, ctx.scale)
         ctx.mark_non_differentiable(count)
         return total, count
 
@@ -105,9 +112,42 @@ class _Fused(torch.autograd.Function):
             total, _ = plain_sum(maps, ctx.choices)
             return torch.autograd.grad(total, maps.logits, scale, create_graph=True)[0], None, None, None
         gradient, ctx.gradient = ctx.gradient, None
-        if gradient is not None:
+        if gradient is None:  # in float16, or once more over a graph that was kept
+            gradient = empty_like(maps.logits)
+            one_pass(maps, ctx.choices, gradient, scale)
+        elif ctx.scale is None:
             multiply(gradient, scale)
-            return gradient, None, None, None
-        gradient = empty_like(maps.logits)  # in float16, or once more over a graph that was kept
-        one_pass(maps, ctx.choices, gradient, scale)
+        elif not _is_known(scale, ctx.scale):
+            multiply(gradient, scale / ctx.scale)
+        return gradient, None, None, None
+
+
+def _share(listed: Listed) -> Tensor:
+    return full_precision(listed.mask).sum().clamp(min=1).reciprocal()
+
+
+def _is_known(scale: Tensor, guess: Tensor) -> bool:
+    return scale.device.type == "cpu" and bool(scale.numpy() == guess.numpy())  # for a device one would have to wait
+
+
+class _Traced(torch.autograd.Function):
+    """The same for a compiler, which fuses it with the losses of other heads."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices
+    ) -> tuple[Tensor, Tensor]:
+        total, count, gradient = new_gradient(Maps(logits, heatmap, listed), choices)
+        ctx.listed, ctx.choices = listed, choices
+        ctx.late = logits.dtype == torch.float16
+        ctx.save_for_backward(*((logits, heatmap) if ctx.late else (gradient,)))
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        if not ctx.late:
+            return ctx.saved_tensors[0] * upstream[0], None, None, None
+        logits, heatmap = ctx.saved_tensors
+        gradient = new_gradient(Maps(logits, heatmap, ctx.listed), ctx.choices, upstream[0])[2]
         return gradient, None, None, None

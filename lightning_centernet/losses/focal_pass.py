@@ -17,9 +17,6 @@ from torch import Tensor
 from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_images, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision
 
-# The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998, whose logit is:
-LOWEST_LOGIT, HIGHEST_LOGIT = -9.2102404, 9.2100744
-LOG2_E = 1.4426950408889634
 LONG = 2**20  # elements, from which on a processor multiplies halves faster in a compiled loop, up to three times
 
 
@@ -95,6 +92,23 @@ def one_pass(
     return -gain, mask.sum()
 
 
+def new_gradient(maps: Maps, choices: Choices, scale: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same and the gradient, times the scale, without changing anything in place: for a compiler."""
+    logits = full_precision(maps.logits)
+    gains, slopes, count = _of_map(_limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
+    gain = _exact_sum(gains)
+    gradient = _finish(slopes, logits, scale, choices).to(maps.logits.dtype)
+    if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+    if maps.listed is not None:
+        cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
+        at_objects = logits[cells]
+        gains, slopes = _focal(-_limit(at_objects), mask, choices)
+        finished = _finish(-slopes, at_objects, scale, choices).to(gradient.dtype)
+        gain, count, gradient = gain + gains.sum(), mask.sum(), gradient.index_put(cells, finished, accumulate=True)
+    return -gain, count, gradient
+
+
 def multiply(gradient: Tensor, scale: Tensor) -> None:
     """Multiply a map by a number, in place."""
     (line,), layout = as_lines([gradient])
@@ -152,9 +166,12 @@ def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, den
     gains, slopes, count = _of_map(_limit(logits), full_precision(maps[1]), choices, dense=dense)
     if len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, choices))
+    return _exact_sum(gains), count
+
+
+def _exact_sum(gains: Tensor) -> Tensor:
     # Compiled for a processor, a sum of millions in float32 is off by some 1e-6 of it.
-    exact = torch.float64 if logits.device.type == "cpu" else logits.dtype
-    return gains.sum(dtype=exact).to(logits.dtype), count
+    return gains.sum(dtype=torch.float64).to(gains.dtype) if gains.device.type == "cpu" else gains.sum()
 
 
 def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
@@ -172,10 +189,12 @@ def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense
         weight.mul_(wrong).mul_(wrong)  # without another copy
     else:
         weight.mul_(_power(wrong, choices.alpha))
-    slopes = right.mul_(certainty).mul_(-choices.alpha).add_(wrong).mul_(weight)
+    slopes = torch.addcmul(wrong, right, certainty, value=-choices.alpha, out=right).mul_(weight)
     if positive is not None:
         torch.where(positive, -slopes, slopes, out=slopes)
-    if len(maps) == 3:
+    if len(maps) == 3 and scale is not None and not choices.clamp:
+        torch.mul(slopes, scale, out=maps[2])
+    elif len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, choices))
     return certainty.mul_(weight).sum(), logits.new_zeros(()) if positive is None else positive.sum().to(logits.dtype)
 
@@ -204,9 +223,10 @@ def _sigmoids(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return torch.sigmoid(values), right, torch.log(right)
     # Of all this, exp and log are slow in compiled loops. One exp2 does, which is faster than exp there, and
     # ln(1 + e) = 2 artanh(e / (2 + e)), a series in at most 1/3 whose remainder after seven terms is 2e-8 of it.
-    small = torch.exp2(values.abs() * -LOG2_E)
-    near = 1 / (1 + small)
-    ratio = small / (2 + small)
+    small = torch.exp2(values.abs() * -1.4426950408889634)  # 1 / ln 2; written out, see `_limit`
+    one, two = 1 + small, 2 + small
+    inverse = 1 / (one * two)  # one division for two: they are slow as well
+    near, ratio = inverse * two, small * inverse * one
     square = ratio.square()
     series = square * (2 / 13) + 2 / 11
     for degree in (9, 7, 5, 3, 1):
@@ -222,7 +242,9 @@ def _finish(slopes: Tensor, logits: Tensor, scale: Tensor | None, choices: Choic
 
 
 def _limit(logits: Tensor) -> Tensor:
-    return logits.clamp(LOWEST_LOGIT, HIGHEST_LOGIT)
+    # The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998. These are
+    # the logits of both. A number that has a name is no constant for a compiler, which would read it for each cell.
+    return logits.clamp(-9.2102404, 9.2100744)
 
 
 def _background(heatmap: Tensor, beta: float) -> Tensor:

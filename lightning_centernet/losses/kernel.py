@@ -13,7 +13,6 @@ WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**17  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
-
 Layout: TypeAlias = Literal["channels first", "channels last"]
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ class CompiledOnce:
     """Compile a function when it is first called on large tensors; where that fails, call it as it is.
 
     Args:
-        function: its first argument is a list of large tensors of one shape. It learns from
+        function: its first argument is a list of large tensors. It learns from
             `torch.compiler.is_compiling` how it is called.
         name: for the announcement.
     """
@@ -34,23 +33,32 @@ class CompiledOnce:
         self.compiled: Callable[..., Any] | None = None
         self.failed = False
 
+    def pays(self, maps: Sequence[Tensor]) -> bool:
+        """Tell if compiling is known not to fail and the maps are worth it."""
+        return not self.failed and max(values.numel() for values in maps) >= WORTH_COMPILING
+
     def __call__(self, maps: Sequence[Tensor], *arguments: Any) -> Any:
         """Call the function."""
-        if self.failed or maps[0].numel() < WORTH_COMPILING:
+        if not self.pays(maps):
             return self.function(maps, *arguments)
         if self.compiled is None:
             logger.info("compiling %s, once; this takes some seconds", self.name)
-            self.compiled = torch.compile(self.function, dynamic=True)
+            one_instruction = {"cpp.enable_floating_point_contract_flag": "fast"}  # for a product and a sum
+            self.compiled = torch.compile(self.function, dynamic=True, options={**one_instruction})
         try:
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # a missing compiler and an exotic device fail in many ways
             result = self.function(maps, *arguments)  # fails too where the arguments are wrong
-            self.failed = True
-            reason = str(error).strip().partition("\n")[0]
-            logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
+            self.give_up(error)
             return result
+
+    def give_up(self, error: Exception) -> None:
+        """Call the function as it is from now on, and say why."""
+        self.failed = True
+        reason = str(error).strip().partition("\n")[0]
+        logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
 
 
 def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:

@@ -32,6 +32,11 @@ class Ratio:
     at_least: float = 0.0
     epsilon: float = 0.0
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.total.device
+
     def mean(self) -> Tensor:
         """Divide."""
         return self.total / (self.count.clamp(min=self.at_least) + self.epsilon)
@@ -61,6 +66,11 @@ class Term:
     at_least: float = 0.0
     epsilon: float = 0.0
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.prediction.device
+
 
 Contribution: TypeAlias = Term | Ratio
 
@@ -76,6 +86,9 @@ def average(heads: Sequence[Sequence[Contribution]], sum_over_ranks: SumOverRank
     Returns:
         (number of heads,), the loss of each.
     """
+    on_device = next(each for own in heads for each in own).device.type != "cpu"
+    if torch.compiler.is_compiling() and sum_over_ranks is None and on_device:
+        return _one_by_one(heads)
     groups = _alike([(head, each) for head, own in enumerate(heads) for each in own])
     sums = [_sums([each for _, each in group]) for group in groups]
     totals, counts = torch.cat([total for total, _ in sums]), torch.cat([count for _, count in sums])
@@ -85,6 +98,20 @@ def average(heads: Sequence[Sequence[Contribution]], sum_over_ranks: SumOverRank
     layout = _layout(tuple(_Part.of(*each) for group in groups for each in group), len(heads), counts.device)
     shares = ranks / (_add_up(counts, layout.other_means).maximum(layout.at_least) + layout.epsilon)
     return _add_up(totals * shares[layout.mean_of_column], layout.other_heads)
+
+
+def _one_by_one(heads: Sequence[Sequence[Contribution]]) -> Tensor:
+    """Do the same for a compiler, which else would send the constants of a layout to the device in every step."""
+    means = [[_mean(each) for each in own] for own in heads]
+    zero = next(mean for own in means for mean in own).new_zeros(())
+    return torch.stack([sum(own, start=zero) for own in means])
+
+
+def _mean(each: Contribution) -> Tensor:
+    totals, counts = _sums([each])
+    if isinstance(each, Ratio) or not each.apart:
+        totals, counts = totals.sum(), counts.sum()
+    return (totals / (counts.clamp(min=each.at_least) + each.epsilon)).sum()
 
 
 def _alike(contributions: Sequence[tuple[int, Contribution]]) -> list[list[tuple[int, Contribution]]]:

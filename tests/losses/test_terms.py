@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_centernet.losses import Elementwise, Ratio, Term, average
+from lightning_centernet.losses.terms import _one_by_one
 
 L1, SMOOTH = Elementwise("l1"), Elementwise("smooth_l1")
 
@@ -49,13 +50,18 @@ def contributions():
     ]
 
 
-def test_each_head_gets_its_own_mean():
+BOTH = pytest.mark.parametrize("average", [average, _one_by_one])
+
+
+@BOTH
+def test_each_head_gets_its_own_mean(average):
     heads = contributions()
     expected = [sum(each.mean() if isinstance(each, Ratio) else slow(each) for each in own) for own in heads]
     torch.testing.assert_close(average(heads), torch.stack([torch.as_tensor(value) for value in expected]).float())
 
 
-def test_gradients():
+@BOTH
+def test_gradients(average):
     heads = contributions()
     mine = [each.prediction for own in heads for each in own if isinstance(each, Term)]
     expected = torch.autograd.grad(sum(slow(t) for own in heads for t in own if isinstance(t, Term)), mine)

@@ -1,0 +1,184 @@
+"""The losses of all heads in two compiled passes give what they give one after the other."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from benchmarks.measure import operators, peak_memory
+from lightning_centernet import GenericLoss, generic_loss, standard_heads
+from lightning_centernet.generic_loss import _losses
+from lightning_centernet.losses import kernel
+from lightning_centernet.losses.two_passes import TwoPasses
+from lightning_centernet.testing import fake_batch, fake_outputs
+from tests.heads.test_heads import HEADS
+from tests.test_generic_loss import MOT, NUSCENES, POSE, rival
+
+SIZE = {"batch_size": 2, "grid": (12, 20)}
+
+
+@pytest.fixture(autouse=True)
+def passes(monkeypatch):
+    """Compile small outputs too, and forget what was compiled."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(kernel, "WORTH_COMPILING", 1)
+    monkeypatch.setattr(generic_loss, "_in_two_passes", made := TwoPasses(_losses, "the loss of all heads"))
+    yield made
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Go the same way, but call the function as it is."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+
+class Example:
+    """A batch, outputs, and the loss of them."""
+
+    def __init__(self, heads, seed=0, labelled=None, dtype=torch.float32, layout=torch.contiguous_format, **size):
+        size = SIZE | size
+        self.heads = standard_heads(heads)
+        self.criterion = GenericLoss(self.heads)
+        self.batch = fake_batch(standard_heads(labelled or heads), objects=5, slots=8, seed=seed, **size)
+        self.outputs = fake_outputs(self.heads, **size)
+        for name, output in self.outputs.items():
+            self.outputs[name] = output.to(dtype, memory_format=layout).requires_grad_()
+
+    def losses(self):
+        return self.criterion(self.outputs, self.batch)
+
+    def gradients(self, scale=1.0):
+        tot, stats = self.losses()
+        gradients = torch.autograd.grad(tot * scale, list(self.outputs.values()))
+        return stats, dict(zip(self.outputs, gradients, strict=True))
+
+
+def assert_same(example, monkeypatch, scale=1.0, **tolerance):
+    stats, gradients = example.gradients(scale)
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "WORTH_COMPILING", 2**62)
+        expected, exact = example.gradients(scale)
+    torch.testing.assert_close(stats, expected)
+    torch.testing.assert_close(gradients, exact, **tolerance)
+    assert {name: each.stride() for name, each in gradients.items()} == {n: each.stride() for n, each in exact.items()}
+
+
+def said_in(caplog):
+    return [record.message for record in caplog.records if record.name == kernel.__name__]
+
+
+@pytest.mark.parametrize("heads", [NUSCENES, POSE], ids=["nuscenes", "pose"])
+def test_same_numbers(heads, passes, monkeypatch, caplog):
+    with caplog.at_level(logging.INFO):
+        assert_same(Example(heads), monkeypatch)
+        assert_same(Example(heads, seed=1, batch_size=3, grid=(16, 8)), monkeypatch)  # must not compile again
+    assert passes.compiled.compiled
+    assert not passes.compiled.failed
+    assert said_in(caplog) == ["compiling the loss of all heads, once; this takes some seconds"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_that_lie_channels_last(dtype, passes, monkeypatch):
+    example = Example({"hm": 3, "reg": 2, "dep": 1}, dtype=dtype, layout=torch.channels_last)
+    assert_same(example, monkeypatch, scale=1024, rtol=2e-2, atol=1e-3)
+    assert not passes.compiled.failed
+
+
+def test_memory_and_operators(passes):
+    step, outputs = rival(MOT, batch_size=4, grid=(64, 80), objects=5, slots=8)
+    step.restore()
+    step.run()
+    assert passes.compiled.compiled
+    counted = operators(step)
+    assert counted.kernels <= 10
+    assert not counted.callers
+    assert peak_memory(step) <= 1.1 * sum(output.nbytes for output in outputs.values())
+
+
+@pytest.mark.usefixtures("uncompiled")
+class TestGraph:
+    def test_every_head(self, monkeypatch):
+        assert_same(Example(HEADS), monkeypatch)
+
+    def test_heads_without_targets(self, monkeypatch):
+        assert_same(Example(HEADS, labelled={"hm": 3, "wh": 2}), monkeypatch)
+
+    def test_over_a_kept_graph(self):
+        example = Example(HEADS)
+        _, stats = example.losses()
+        given = list(example.outputs.values())
+        both = torch.autograd.grad(stats["hm"] + stats["hps"], given, retain_graph=True)
+        one = torch.autograd.grad(stats["hm"], given, retain_graph=True)
+        other = torch.autograd.grad(stats["hps"], given)
+        for sum_, first, second in zip(both, one, other, strict=True):
+            torch.testing.assert_close(sum_, first + second)
+
+    def test_second_derivative(self, monkeypatch):
+        def curvature(example):
+            outputs = list(example.outputs.values())
+            tot, _ = example.losses()
+            gradients = torch.autograd.grad(tot, outputs, create_graph=True)
+            return torch.autograd.grad(sum(each.square().sum() for each in gradients), outputs)
+
+        found = curvature(Example(NUSCENES))
+        monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)
+        torch.testing.assert_close(found, curvature(Example(NUSCENES)))
+        assert any(each.any() for each in found)
+
+    def test_outputs_of_frozen_heads(self, monkeypatch):
+        example = Example({"hm": 3, "wh": 2, "reg": 2})
+        example.outputs["wh"].requires_grad_(False)
+        tot, _ = example.losses()
+        tot.backward()
+        assert example.outputs["wh"].grad is None
+        found = example.outputs["reg"].grad
+        monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)
+        example.outputs["wh"].requires_grad_()
+        torch.testing.assert_close(found, example.gradients()[1]["reg"])
+
+    def test_what_is_left_to_the_function(self, passes, monkeypatch):
+        example = Example({"hm": 3, "wh": 2})
+        with torch.no_grad():
+            example.losses()
+        monkeypatch.setattr("lightning_centernet.losses.two_passes.TOO_LARGE", 1)
+        example.gradients()
+        assert passes.compiled.compiled is None
+
+
+def test_without_a_compiler(passes, monkeypatch, caplog):
+    def fail(*arguments):
+        raise RuntimeError("no C++ compiler found\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    with caplog.at_level(logging.INFO):
+        assert_same(Example(HEADS), monkeypatch)
+        assert_same(Example(HEADS, seed=1), monkeypatch)
+    assert said_in(caplog)[1:] == [
+        "the loss of all heads stays uncompiled, slower and with the same results: no C++ compiler found"
+    ]
+    assert passes.compiled.failed
+
+
+def test_backward_pass_that_does_not_compile(passes, monkeypatch, caplog):
+    class NoKernel(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, losses):
+            return losses.clone()
+
+        @staticmethod
+        def backward(ctx, upstream):
+            raise NotImplementedError("no such kernel on this device")
+
+    def compile_forward(function, **_):
+        return lambda *arguments: NoKernel.apply(function(*arguments))
+
+    monkeypatch.setattr(torch, "compile", compile_forward)
+    with caplog.at_level(logging.INFO):
+        assert_same(Example(HEADS), monkeypatch)
+        assert_same(Example(HEADS, seed=1), monkeypatch)
+    assert said_in(caplog)[1:] == [
+        "the loss of all heads stays uncompiled, slower and with the same results: no such kernel on this device"
+    ]
