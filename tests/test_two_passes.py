@@ -98,6 +98,23 @@ def test_memory_and_operators(passes):
     assert peak_memory(step) <= 1.1 * sum(output.nbytes for output in outputs.values())
 
 
+def test_deterministic_algorithms(passes):
+    """Also where many objects meet in one cell, and two threads add them."""
+    example = Example({"hm": 1, "hps": 34}, batch_size=1, grid=(64, 80))
+    example.batch = fake_batch(example.heads, objects=200, slots=256, batch_size=1, grid=(64, 80))
+    example.batch["ind"] = example.batch["ind"][:, :1].expand(-1, 256)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, *others = (example.gradients()[1] for _ in range(20))
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)
+    assert passes.compiled.compiled
+    assert all(torch.equal(each[name], first[name]) for each in others for name in first)
+
+
 @pytest.mark.usefixtures("uncompiled")
 class TestGraph:
     def test_every_head(self, monkeypatch):
