@@ -54,7 +54,7 @@ def test_operators():
     step, _ = rival(NUSCENES, batch_size=4, grid=(16, 24), objects=8, slots=16)
     counted = in_later_steps(step)
     assert not counted.callers
-    assert counted.kernels <= 160
+    assert counted.kernels <= 150
     assert counted.all <= 260
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.losses import kernel
 from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, multiply, new_gradient, one_pass, plain_sum
 from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.precision import full_precision
@@ -88,7 +89,7 @@ def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
 class _Fused(torch.autograd.Function):
     """The sum with its gradient in one pass over the map; nothing else of the map's size is ever made.
 
-    The gradient is divided by the number of objects at once, as it nearly always will be.
+    The gradient of a large map is divided by the number of objects at once, as it nearly always will be.
     """
 
     @staticmethod
@@ -99,7 +100,9 @@ class _Fused(torch.autograd.Function):
         # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
         early = ctx.needs_input_grad[0] and logits.dtype != torch.float16
         ctx.gradient = empty_like(logits) if early else None
-        ctx.scale = _share(listed) if early and listed is not None else None
+        ctx.scale = (
+            _share(listed) if early and listed is not None and logits.numel() >= kernel.WORTH_COMPILING else None
+        )
         ctx.save_for_backward(logits, heatmap)
         total, count = one_pass(Maps(logits, heatmap, listed), choices, ctx.gradient, ctx.scale)
         ctx.mark_non_differentiable(count)

@@ -149,11 +149,19 @@ class TestCompiling:
         ]
 
     @pytest.mark.parametrize("layout", LAYOUTS)
-    def test_halves_are_scaled(self, monkeypatch, layout):
+    @pytest.mark.parametrize("sparse", [True, False])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_scaled_differently_than_expected(self, monkeypatch, dtype, sparse, layout):
+        """By another number than that of the objects."""
         monkeypatch.setattr(focal_pass, "LONG", 1)
-        given = case(dtype=torch.bfloat16)
-        logits, heatmap = laid_out(given.logits, layout), laid_out(given.heatmap, layout)
-        assert_exact(Case(logits, heatmap, given.listed), FocalLoss(), sparse=True)
+        given = case(dtype=dtype)
+        given = given._replace(logits=laid_out(given.logits, layout), heatmap=laid_out(given.heatmap, layout))
+        logits = given.logits.detach().requires_grad_()
+        ratio = FocalLoss().sparse(logits, *given[1:]) if sparse else FocalLoss().dense(logits, given.heatmap)
+        (0.1 * ratio.mean()).backward()
+        _, exact = by_formula(given, FocalLoss(), sparse)
+        error = max(1e-5, 2 * torch.finfo(dtype).eps)
+        torch.testing.assert_close(logits.grad.double(), 0.1 * exact, rtol=error, atol=error * float(exact.abs().max()))
 
     def test_without_a_compiler(self, monkeypatch, caplog):
         def fail(*arguments):
