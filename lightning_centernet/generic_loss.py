@@ -21,6 +21,8 @@ from lightning_centernet.types import Batch, Outputs, Tensors
 Normalize: TypeAlias = Literal["process", "global"]
 INDEX = {"center": "ind", "joint": "hp_ind"}  # keys of the cells where the predictions of a head are read
 
+_PACKAGE = __name__.partition(".")[0]
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +59,7 @@ class GenericLoss(nn.Module):
         self.normalize = normalize
         self.weighting = weighting or FixedWeights({name: head.weight for name, head in self.heads.items()})
         self.parameters_of = nn.ModuleDict({name: h.module for name, h in self.heads.items() if h.module is not None})
+        self.known = all(type(head).__module__.partition(".")[0] == _PACKAGE for head in self.heads.values())
         self.missed: set[str] = set()
 
     def forward(self, outputs: Sequence[Outputs] | Outputs, batch: Batch) -> tuple[Tensor, Tensors]:
@@ -89,9 +92,11 @@ class GenericLoss(nn.Module):
         outputs = [raw_output(stack, head) for head in self.heads.values()]
         # Validation may have more batches in one process than in another: it must not wait for the others.
         together = self.normalize == "global" and torch.is_grad_enabled() and distributed.is_initialized()
-        if together or self.parameters_of:  # what a compiled pass cannot wait for, and does not know
-            return _losses(outputs, self.heads, batch, present, _sum_over_ranks if together else None)
-        return _in_two_passes(outputs, self.heads, batch, present)
+        # A compiled pass neither waits for others nor gives gradients to what a head of one's own may hold.
+        if together or self.parameters_of or not self.known:
+            return _losses(outputs, batch, self.heads, present, _sum_over_ranks if together else None)
+        targets = {key: values for key, values in batch.items() if isinstance(values, Tensor) and key != "image"}
+        return _in_two_passes(outputs, targets, self.heads, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
         missing = [name for name, there in zip(self.heads, present, strict=True) if not there]
@@ -112,8 +117,8 @@ def is_labelled(head: Head, batch: Batch) -> bool:
 
 def _losses(
     outputs: Sequence[Tensor],
-    heads: Mapping[str, Head],
     batch: Batch,
+    heads: Mapping[str, Head],
     present: Sequence[bool],
     sum_over_ranks: SumOverRanks | None = None,
 ) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import weakref
 
 import pytest
 import torch
 
 from benchmarks.measure import operators, peak_memory
-from lightning_centernet import GenericLoss, generic_loss, standard_heads
+from lightning_centernet import GenericLoss, UserError, generic_loss, standard_heads
 from lightning_centernet.generic_loss import _losses
 from lightning_centernet.losses import kernel
 from lightning_centernet.losses.two_passes import TwoPasses
@@ -156,6 +157,49 @@ class TestGraph:
         example.outputs["wh"].requires_grad_()
         torch.testing.assert_close(found, example.gradients()[1]["reg"])
 
+    def test_targets_are_held_no_longer_than_needed(self):
+        example = Example({"hm": 3, "wh": 2})
+        held = weakref.ref(example.batch["image"]), weakref.ref(example.batch["wh"])
+        tot, _ = example.losses()
+        example.batch.clear()
+        assert held[0]() is None
+        tot.backward()
+        assert held[1]() is None
+
+    def test_targets_that_changed_in_between(self):
+        example = Example({"hm": 3, "wh": 2})
+        tot, _ = example.losses()
+        tot.backward(retain_graph=True)
+        example.batch["wh"].add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            tot.backward()
+
+    def test_targets_with_gradients(self, passes):
+        example = Example({"hm": 3, "wh": 2})
+        example.batch["wh"].requires_grad_()
+        example.losses()[0].backward()
+        assert example.batch["wh"].grad.any()
+        assert passes.compiled.compiled is None
+
+    def test_heads_of_ones_own(self, passes):
+        class Scaled(type(standard_heads({"wh": 2})["wh"])):
+            def criterion(self, prediction, batch):
+                return (prediction * FACTOR).abs().mean()
+
+        FACTOR = torch.ones((), requires_grad=True)
+        wh = Scaled(name="wh", channels=2)
+        example = Example({"hm": 3, "wh": wh})
+        example.losses()[0].backward()
+        assert FACTOR.grad
+        assert passes.compiled.compiled is None
+
+    def test_wrong_targets(self):
+        example = Example({"hm": 3, "wh": 2})
+        example.batch["wh"] = example.batch["wh"][..., :1]
+        with pytest.raises(UserError, match="wh") as raised:
+            example.losses()
+        assert raised.value.__context__ is None
+
     def test_what_is_left_to_the_function(self, passes, monkeypatch):
         example = Example({"hm": 3, "wh": 2})
         with torch.no_grad():
@@ -165,11 +209,12 @@ class TestGraph:
         assert passes.compiled.compiled is None
 
 
-def test_without_a_compiler(passes, monkeypatch, caplog):
-    def fail(*arguments):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_without_a_compiler(at_once, passes, monkeypatch, caplog):
+    def fail(*_, **__):
         raise RuntimeError("no C++ compiler found\nand a long story")
 
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    monkeypatch.setattr(torch, "compile", fail if at_once else lambda *_, **__: fail)
     with caplog.at_level(logging.INFO):
         assert_same(Example(HEADS), monkeypatch)
         assert_same(Example(HEADS, seed=1), monkeypatch)

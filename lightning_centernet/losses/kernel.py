@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
+
 WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of a millisecond
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**17  # elements: the copies fit into a processor's cache
@@ -34,20 +36,21 @@ class CompiledOnce:
         self.failed = False
 
     def pays(self, maps: Sequence[Tensor]) -> bool:
-        """Tell if compiling is known not to fail and the maps are worth it."""
+        """Tell if compiling has not failed yet and the maps are worth it."""
         return not self.failed and max(values.numel() for values in maps) >= WORTH_COMPILING
 
     def __call__(self, maps: Sequence[Tensor], *arguments: Any) -> Any:
         """Call the function."""
         if not self.pays(maps):
             return self.function(maps, *arguments)
-        if self.compiled is None:
-            logger.info("compiling %s, once; this takes some seconds", self.name)
-            one_instruction = {"cpp.enable_floating_point_contract_flag": "fast"}  # for a product and a sum
-            self.compiled = torch.compile(self.function, dynamic=True, options={**one_instruction})
         try:
+            if self.compiled is None:
+                logger.info("compiling %s, once; this takes some seconds", self.name)
+                # A product and a sum may be one instruction of a processor.
+                options = {"cpp.enable_floating_point_contract_flag": "fast"}
+                self.compiled = torch.compile(self.function, dynamic=True, options={**options})
             return self.compiled(maps, *arguments)
-        except (torch.OutOfMemoryError, MemoryError):
+        except (torch.OutOfMemoryError, MemoryError, UserError):
             raise
         except Exception as error:  # a missing compiler and an exotic device fail in many ways
             result = self.function(maps, *arguments)  # fails too where the arguments are wrong

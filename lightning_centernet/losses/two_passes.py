@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.losses.kernel import CompiledOnce
+from lightning_centernet.types import Tensors
 
 # Elements of an output. On a processor the passes get memory in small pages, which takes longer from here on than all
 # operators that they save; alone, the focal loss of a large map gets large pages.
@@ -16,13 +17,14 @@ TOO_LARGE = 2**23
 
 
 class TwoPasses:
-    """Compile a function of outputs, and compute its gradients as soon as they are asked for, once.
+    """Run a function of outputs and targets compiled, its backward pass too.
 
-    Small outputs, and what a compiled pass cannot do (be differentiated twice, be part of another compilation), are
-    left to the function as it is.
+    Small outputs, and what a compiled pass cannot do (be differentiated twice or by targets, be part of another
+    compilation), are left to the function as it is.
 
     Args:
-        function: makes a vector of losses from a list of outputs and further arguments.
+        function: makes a vector of losses from a list of outputs, a dict of targets and further arguments, and from
+            nothing else that has gradients.
         name: for the announcement.
     """
 
@@ -30,15 +32,17 @@ class TwoPasses:
         self.function = function
         self.compiled = CompiledOnce(function, name)
 
-    def __call__(self, outputs: Sequence[Tensor], *arguments: Any) -> Tensor:
+    def __call__(self, outputs: Sequence[Tensor], targets: Tensors, *arguments: Any) -> Tensor:
         """Compute the losses."""
-        if self._pays(outputs):
-            return cast("Tensor", _Passes.apply(self, arguments, *outputs))
-        return self.function(outputs, *arguments)
+        if self._pays(outputs, targets):
+            return cast("Tensor", _Passes.apply(self, list(targets), arguments, *outputs, *targets.values()))
+        return self.function(outputs, targets, *arguments)
 
-    def _pays(self, outputs: Sequence[Tensor]) -> bool:
+    def _pays(self, outputs: Sequence[Tensor], targets: Tensors) -> bool:
         wanted = torch.is_grad_enabled() and any(output.requires_grad for output in outputs)
-        if not wanted or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        if not wanted or any(values.requires_grad for values in targets.values()):
+            return False
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return False
         too_large = outputs[0].device.type == "cpu" and max(output.numel() for output in outputs) >= TOO_LARGE
         return not too_large and self.compiled.pays(outputs)
@@ -48,37 +52,48 @@ class _Passes(torch.autograd.Function):
     """Holds a graph of its own from the forward to the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, passes: TwoPasses, arguments: tuple[Any, ...], *outputs: Tensor) -> Tensor:
-        ctx.passes, ctx.arguments = passes, arguments
-        ctx.save_for_backward(*outputs)
-        ctx.graph = _graph(passes.compiled, outputs, arguments)
+    def forward(ctx: Any, passes: TwoPasses, keys: list[str], arguments: tuple[Any, ...], *tensors: Tensor) -> Tensor:
+        ctx.passes, ctx.keys, ctx.arguments = passes, keys, arguments
+        ctx.save_for_backward(*tensors)
+        outputs, targets = _split(tensors, keys)
+        ctx.graph = _graph(passes.compiled, _leaves(outputs), targets, arguments)
         return cast("Tensor", ctx.graph[1].detach())
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        outputs: tuple[Tensor, ...] = ctx.saved_tensors
+        outputs, targets = _split(ctx.saved_tensors, ctx.keys)
         passes, graph, ctx.graph = ctx.passes, ctx.graph, None
+        nothing = (None,) * len(targets)
         if torch.is_grad_enabled():  # the gradients will be differentiated themselves
-            losses = passes.function(outputs, *ctx.arguments)
-            return None, None, *_gradients(outputs, losses, upstream, create_graph=True)
-        try:  # anew over a graph that was kept
-            inputs, losses = graph or _graph(passes.compiled, outputs, ctx.arguments)
-            return None, None, *_gradients(inputs, losses, upstream)
+            graph = _graph(passes.function, outputs, targets, ctx.arguments)
+            return None, None, None, *_gradients(graph[0], graph[1], upstream, create_graph=True), *nothing
+        try:
+            # Over a graph that was kept, the forward pass comes anew.
+            inputs, losses = graph or _graph(passes.compiled, _leaves(outputs), targets, ctx.arguments)
+            return None, None, None, *_gradients(inputs, losses, upstream), *nothing
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # the backward pass is compiled when it is first run
-            inputs, losses = _graph(passes.function, outputs, ctx.arguments)
+            inputs, losses = _graph(passes.function, _leaves(outputs), targets, ctx.arguments)
             gradients = _gradients(inputs, losses, upstream)
             passes.compiled.give_up(error)
-            return None, None, *gradients
+            return None, None, None, *gradients, *nothing
+
+
+def _split(tensors: Sequence[Tensor], keys: Sequence[str]) -> tuple[Sequence[Tensor], Tensors]:
+    outputs = tensors[: len(tensors) - len(keys)]
+    return outputs, dict(zip(keys, tensors[len(outputs) :], strict=True))
+
+
+def _leaves(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    return [output.detach().requires_grad_(output.requires_grad) for output in outputs]
 
 
 def _graph(
-    function: Callable[..., Tensor], outputs: Sequence[Tensor], arguments: tuple[Any, ...]
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], targets: Tensors, arguments: tuple[Any, ...]
 ) -> tuple[Sequence[Tensor], Tensor]:
-    inputs = [output.detach().requires_grad_(output.requires_grad) for output in outputs]
-    with torch.enable_grad(), torch.autocast(outputs[0].device.type, enabled=False):
-        return inputs, function(inputs, *arguments)
+    with torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
+        return inputs, function(inputs, targets, *arguments)
 
 
 def _gradients(
