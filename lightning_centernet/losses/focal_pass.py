@@ -102,10 +102,9 @@ def new_gradient(maps: Maps, choices: Choices, scale: Tensor | None = None) -> t
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     if maps.listed is not None:
         cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
-        at_objects = logits[cells]
-        gains, slopes = _focal(-_limit(at_objects), mask, choices)
-        finished = _finish(-slopes, at_objects, scale, choices).to(gradient.dtype)
-        gain, count, gradient = gain + gains.sum(), mask.sum(), gradient.index_put(cells, finished, accumulate=True)
+        gain_of_objects, slopes = _of_objects(logits[cells], mask, scale, choices)
+        gain, count = gain + gain_of_objects, mask.sum()
+        gradient = gradient.index_put(cells, slopes.to(gradient.dtype), accumulate=True)
     return -gain, count, gradient
 
 
@@ -146,9 +145,14 @@ def _run(
         gain, count = _add([_block(part, scale, choices, dense) for part in blocks(maps)])
     if not objects:
         return Sums(gain, count, gain)
-    logits = full_precision(objects[0])
-    gains, slopes = _focal(-_limit(logits), objects[1], choices)
-    return Sums(gain + gains.sum(), count, _finish(-slopes, logits, scale, choices).to(maps[-1].dtype))
+    gain_of_objects, slopes = _of_objects(full_precision(objects[0]), objects[1], scale, choices)
+    return Sums(gain + gain_of_objects, count, slopes.to(maps[-1].dtype))
+
+
+def _of_objects(logits: Tensor, mask: Tensor, scale: Tensor | None, choices: Choices) -> tuple[Tensor, Tensor]:
+    """Return the objects' sum, negative, and the gradient at each."""
+    gains, slopes = _focal(-_limit(logits), mask, choices)
+    return gains.sum(), _finish(-slopes, logits, scale, choices)
 
 
 def _add(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**17  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
+
 Layout: TypeAlias = Literal["channels first", "channels last"]
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,9 @@ class CompiledOnce:
             if self.compiled is None:
                 logger.info("compiling %s, once; this takes some seconds", self.name)
                 # A product and a sum may be one instruction of a processor.
-                options = {"cpp.enable_floating_point_contract_flag": "fast"}
-                self.compiled = torch.compile(self.function, dynamic=True, options={**options})
+                self.compiled = torch.compile(
+                    self.function, dynamic=True, options={"cpp.enable_floating_point_contract_flag": "fast"}
+                )
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise

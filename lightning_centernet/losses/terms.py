@@ -108,8 +108,10 @@ def _one_by_one(heads: Sequence[Sequence[Contribution]]) -> Tensor:
 
 
 def _mean(each: Contribution) -> Tensor:
+    if isinstance(each, Ratio):
+        return each.mean()
     totals, counts = _sums([each])
-    if isinstance(each, Ratio) or not each.apart:
+    if not each.apart:
         totals, counts = totals.sum(), counts.sum()
     return (totals / (counts.clamp(min=each.at_least) + each.epsilon)).sum()
 

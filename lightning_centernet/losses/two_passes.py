@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from lightning_centernet.types import Tensors
 # Elements of an output. On a processor the passes get memory in small pages, which takes longer from here on than all
 # operators that they save; alone, the focal loss of a large map gets large pages.
 TOO_LARGE = 2**23
+
+Graph: TypeAlias = tuple[Sequence[Tensor], Tensor]
+"""Inputs, and the losses that were computed from them."""
 
 
 class TwoPasses:
@@ -63,21 +67,18 @@ class _Passes(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         outputs, targets = _split(ctx.saved_tensors, ctx.keys)
         passes, graph, ctx.graph = ctx.passes, ctx.graph, None
-        nothing = (None,) * len(targets)
+        anew = partial(_graph, targets=targets, arguments=ctx.arguments)
         if torch.is_grad_enabled():  # the gradients will be differentiated themselves
-            graph = _graph(passes.function, outputs, targets, ctx.arguments)
-            return None, None, None, *_gradients(graph[0], graph[1], upstream, create_graph=True), *nothing
-        try:
-            # Over a graph that was kept, the forward pass comes anew.
-            inputs, losses = graph or _graph(passes.compiled, _leaves(outputs), targets, ctx.arguments)
-            return None, None, None, *_gradients(inputs, losses, upstream), *nothing
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:  # the backward pass is compiled when it is first run
-            inputs, losses = _graph(passes.function, _leaves(outputs), targets, ctx.arguments)
-            gradients = _gradients(inputs, losses, upstream)
-            passes.compiled.give_up(error)
-            return None, None, None, *gradients, *nothing
+            gradients = _gradients(anew(passes.function, outputs), upstream, create_graph=True)
+        else:
+            try:  # a graph that was kept has been used up
+                gradients = _gradients(graph or anew(passes.compiled, _leaves(outputs)), upstream)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception as error:  # the backward pass is compiled when it is first run
+                gradients = _gradients(anew(passes.function, _leaves(outputs)), upstream)
+                passes.compiled.give_up(error)
+        return None, None, None, *gradients, *(None for _ in targets)
 
 
 def _split(tensors: Sequence[Tensor], keys: Sequence[str]) -> tuple[Sequence[Tensor], Tensors]:
@@ -89,16 +90,13 @@ def _leaves(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
     return [output.detach().requires_grad_(output.requires_grad) for output in outputs]
 
 
-def _graph(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], targets: Tensors, arguments: tuple[Any, ...]
-) -> tuple[Sequence[Tensor], Tensor]:
+def _graph(function: Callable[..., Tensor], inputs: Sequence[Tensor], targets: Tensors, arguments: Any) -> Graph:
     with torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
         return inputs, function(inputs, targets, *arguments)
 
 
-def _gradients(
-    inputs: Sequence[Tensor], losses: Tensor, upstream: Sequence[Tensor], create_graph: bool = False
-) -> list[Tensor | None]:
+def _gradients(graph: Graph, upstream: Sequence[Tensor], create_graph: bool = False) -> list[Tensor | None]:
+    inputs, losses = graph
     wanted = [each for each in inputs if each.requires_grad]
     gradients = iter(torch.autograd.grad(losses, wanted, upstream, create_graph=create_graph, allow_unused=True))
     return [next(gradients) if each.requires_grad else None for each in inputs]
