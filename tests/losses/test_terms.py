@@ -42,6 +42,7 @@ def contributions():
         [term(0)],
         [term(1, channels=3, epsilon=1e-4)],
         [ratio],
+        [Ratio(torch.tensor(6.0, requires_grad=True), torch.tensor(4.0), at_least=1.0)],
         [term(2, loss=SMOOTH, apart=True, at_least=1.0), term(3, channels=1), term(4, loss=SMOOTH)],
         [term(5, channels=4, average="objects")],
         [term(6, slots=9)],
