@@ -15,7 +15,7 @@ from lightning_centernet.head_weights import FixedWeights
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output, target
 from lightning_centernet.losses import Contribution, Ratio, SumOverRanks, average, full_precision
-from lightning_centernet.losses.two_passes import TwoPasses
+from lightning_centernet.losses.joint_pass import Expected, JointPass
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 Normalize: TypeAlias = Literal["process", "global"]
@@ -61,6 +61,7 @@ class GenericLoss(nn.Module):
         self.parameters_of = nn.ModuleDict({name: h.module for name, h in self.heads.items() if h.module is not None})
         self.known = all(type(head).__module__.partition(".")[0] == _PACKAGE for head in self.heads.values())
         self.missed: set[str] = set()
+        self.expected = Expected(torch.ones(len(self.heads)))
 
     def forward(self, outputs: Sequence[Outputs] | Outputs, batch: Batch) -> tuple[Tensor, Tensors]:
         """Compute the loss in float32, whatever the autocast type; neither outputs nor batch are changed.
@@ -96,7 +97,7 @@ class GenericLoss(nn.Module):
         if together or self.parameters_of or not self.known:
             return _losses(outputs, batch, self.heads, present, _sum_over_ranks if together else None)
         targets = {key: values for key, values in batch.items() if isinstance(values, Tensor) and key != "image"}
-        return _in_two_passes(outputs, targets, self.heads, present)
+        return _in_one_pass(outputs, targets, self.expected, self.heads, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
         missing = [name for name, there in zip(self.heads, present, strict=True) if not there]
@@ -141,7 +142,7 @@ def _losses(
     return average(contributions, sum_over_ranks)
 
 
-_in_two_passes = TwoPasses(_losses, "the loss of all heads")
+_in_one_pass = JointPass(_losses, "the loss of all heads")
 
 
 def _constant(loss: Tensor) -> Ratio:

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.measure import Rival, operators, peak_memory
 from lightning_centernet import GenericLoss, standard_heads
-from lightning_centernet.losses import focal_pass, kernel, two_passes
+from lightning_centernet.losses import focal_pass, joint_pass, kernel
 from lightning_centernet.losses.kernel import CompiledOnce
 from lightning_centernet.models import Network
 from lightning_centernet.testing import fake_batch, fake_outputs
@@ -84,7 +84,7 @@ def test_memory_of_large_maps(monkeypatch, heads, dtype, layout):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout):
     """Those that are too large to be compiled together with other heads."""
-    monkeypatch.setattr(two_passes, "TOO_LARGE", 1)
+    monkeypatch.setattr(joint_pass, "TOO_LARGE", 1)
     monkeypatch.setattr(focal_pass, "_over_map", compiled := CompiledOnce(focal_pass._run, "the focal loss"))
     assert_small(*rival(DETECTION, layout=layout, batch_size=2, grid=(128, 128), objects=20, slots=64))
     assert compiled.compiled

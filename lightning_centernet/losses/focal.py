@@ -10,7 +10,16 @@ from torch import Tensor
 
 from lightning_centernet.errors import UserError
 from lightning_centernet.losses import kernel
-from lightning_centernet.losses.focal_pass import Choices, Listed, Maps, multiply, new_gradient, one_pass, plain_sum
+from lightning_centernet.losses.focal_pass import (
+    Choices,
+    Listed,
+    Maps,
+    gradient_of,
+    multiply,
+    one_pass,
+    plain_sum,
+    sum_and_slopes,
+)
 from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.precision import full_precision
 from lightning_centernet.losses.terms import Ratio
@@ -78,11 +87,11 @@ def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
         shapes = f"logits {tuple(maps.logits.shape)} and heat map {tuple(maps.heatmap.shape)}"
         raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    if fused and torch.compiler.is_compiling():
+        return cast("tuple[Tensor, Tensor]", _Traced.apply(*maps, choices)[:2])
     # torch.func differentiates plain forms only.
     if not fused or torch._C._are_functorch_transforms_active():
         return plain_sum(maps, choices)
-    if torch.compiler.is_compiling():
-        return cast("tuple[Tensor, Tensor]", _Traced.apply(maps.logits, maps.heatmap, maps.listed, choices))
     return cast("tuple[Tensor, Tensor]", _Fused.apply(*maps, choices))
 
 
@@ -134,23 +143,20 @@ def _is_known(scale: Tensor, guess: Tensor) -> bool:
 
 
 class _Traced(torch.autograd.Function):
-    """The same for a compiler, which fuses it with the losses of other heads."""
+    """The same for a compiler, which fuses it with the losses of other heads, and both passes where it sees both."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices
-    ) -> tuple[Tensor, Tensor]:
-        total, count, gradient = new_gradient(Maps(logits, heatmap, listed), choices)
-        ctx.listed, ctx.choices = listed, choices
-        ctx.late = logits.dtype == torch.float16
-        ctx.save_for_backward(*((logits, heatmap) if ctx.late else (gradient,)))
-        ctx.mark_non_differentiable(count)
-        return total, count
+    def forward(logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices) -> tuple[Tensor, ...]:
+        return sum_and_slopes(Maps(logits, heatmap, listed), choices)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        logits, _, ctx.listed, _ = inputs
+        _, count, *slopes = output
+        ctx.save_for_backward(logits, *slopes)
+        ctx.mark_non_differentiable(count, *slopes)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        if not ctx.late:
-            return ctx.saved_tensors[0] * upstream[0], None, None, None
-        logits, heatmap = ctx.saved_tensors
-        gradient = new_gradient(Maps(logits, heatmap, ctx.listed), ctx.choices, upstream[0])[2]
-        return gradient, None, None, None
+        logits, *slopes = ctx.saved_tensors
+        return gradient_of(logits, ctx.listed, slopes, upstream[0]), None, None, None

@@ -92,20 +92,26 @@ def one_pass(
     return -gain, mask.sum()
 
 
-def new_gradient(maps: Maps, choices: Choices, scale: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the same and the gradient, times the scale, without changing anything in place: for a compiler."""
+def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
+    """Return the same and the derivatives by the logits, of all cells as background and of listed objects."""
     logits = full_precision(maps.logits)
     gains, slopes, count = _of_map(_limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
-    gain = gains.sum()
-    gradient = _finish(slopes, logits, scale, choices).to(maps.logits.dtype)
+    slopes = _finish(slopes, logits, None, choices)
+    if maps.listed is None:
+        return -gains.sum(), count, slopes
+    cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
+    gain, slopes_of_objects = _of_objects(logits[cells], mask, None, choices)
+    return -gains.sum() - gain, mask.sum(), slopes, slopes_of_objects
+
+
+def gradient_of(logits: Tensor, listed: Listed | None, slopes: Sequence[Tensor], scale: Tensor) -> Tensor:
+    """Put the slopes together, times the scale, without changing anything in place: for a compiler."""
+    gradient, *of_objects = [(each * scale).to(logits.dtype) for each in slopes]
     if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-    if maps.listed is not None:
-        cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
-        gain_of_objects, slopes = _of_objects(logits[cells], mask, scale, choices)
-        gain, count = gain + gain_of_objects, mask.sum()
-        gradient = gradient.index_put(cells, slopes.to(gradient.dtype), accumulate=True)
-    return -gain, count, gradient
+    if listed is None:
+        return gradient
+    return gradient.index_put(index_objects(listed, logits.shape[3]), of_objects[0], accumulate=True)
 
 
 def multiply(gradient: Tensor, scale: Tensor) -> None:

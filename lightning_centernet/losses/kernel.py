@@ -56,14 +56,10 @@ class CompiledOnce:
             raise
         except Exception as error:  # a missing compiler and an exotic device fail in many ways
             result = self.function(maps, *arguments)  # fails too where the arguments are wrong
-            self.give_up(error)
+            self.failed = True
+            reason = str(error).strip().partition("\n")[0]
+            logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
             return result
-
-    def give_up(self, error: Exception) -> None:
-        """Call the function as it is from now on, and say why."""
-        self.failed = True
-        reason = str(error).strip().partition("\n")[0]
-        logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
 
 
 def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:

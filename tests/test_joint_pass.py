@@ -1,4 +1,4 @@
-"""The losses of all heads in two compiled passes give what they give one after the other."""
+"""The losses of all heads in one compiled pass give what they give one after the other."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from benchmarks.measure import operators, peak_memory
 from lightning_centernet import GenericLoss, UserError, generic_loss, standard_heads
 from lightning_centernet.generic_loss import _losses
-from lightning_centernet.losses import kernel
-from lightning_centernet.losses.two_passes import TwoPasses
+from lightning_centernet.losses import joint_pass, kernel
+from lightning_centernet.losses.joint_pass import JointPass
 from lightning_centernet.testing import fake_batch, fake_outputs
 from tests.heads.test_heads import HEADS
 from tests.test_generic_loss import MOT, NUSCENES, POSE, rival
@@ -21,11 +21,11 @@ SIZE = {"batch_size": 2, "grid": (12, 20)}
 
 
 @pytest.fixture(autouse=True)
-def passes(monkeypatch):
+def joint(monkeypatch):
     """Compile small outputs too, and forget what was compiled."""
     torch._dynamo.reset()
     monkeypatch.setattr(kernel, "WORTH_COMPILING", 1)
-    monkeypatch.setattr(generic_loss, "_in_two_passes", made := TwoPasses(_losses, "the loss of all heads"))
+    monkeypatch.setattr(generic_loss, "_in_one_pass", made := JointPass(_losses, "the loss of all heads"))
     yield made
     torch._dynamo.reset()
 
@@ -34,6 +34,19 @@ def passes(monkeypatch):
 def uncompiled(monkeypatch):
     """Go the same way, but call the function as it is."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+
+@pytest.fixture
+def runs(joint):
+    """List what the gradient of the first loss was multiplied by in each run of the pass."""
+    made, run = [], joint.compiled.function
+
+    def recorded(*arguments):
+        made.append(None if arguments[-1] is None else arguments[-1][0].item())
+        return run(*arguments)
+
+    joint.compiled.function = recorded
+    return made
 
 
 class Example:
@@ -72,34 +85,34 @@ def said_in(caplog):
 
 
 @pytest.mark.parametrize("heads", [NUSCENES, POSE], ids=["nuscenes", "pose"])
-def test_same_numbers(heads, passes, monkeypatch, caplog):
+def test_same_numbers(heads, joint, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         assert_same(Example(heads), monkeypatch)
         assert_same(Example(heads, seed=1, batch_size=3, grid=(16, 8)), monkeypatch)  # must not compile again
-    assert passes.compiled.compiled
-    assert not passes.compiled.failed
+    assert joint.compiled.compiled
+    assert not joint.compiled.failed
     assert said_in(caplog) == ["compiling the loss of all heads, once; this takes some seconds"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves_that_lie_channels_last(dtype, passes, monkeypatch):
+def test_halves_that_lie_channels_last(dtype, joint, monkeypatch):
     example = Example({"hm": 3, "reg": 2, "dep": 1}, dtype=dtype, layout=torch.channels_last)
     assert_same(example, monkeypatch, scale=1024, rtol=2e-2, atol=1e-3)
-    assert not passes.compiled.failed
+    assert not joint.compiled.failed
 
 
-def test_memory_and_operators(passes):
+def test_memory_and_operators(joint):
     step, outputs = rival(MOT, batch_size=4, grid=(64, 80), objects=5, slots=8)
     step.restore()
     step.run()
-    assert passes.compiled.compiled
+    assert joint.compiled.compiled
     counted = operators(step)
     assert counted.kernels <= 10
     assert not counted.callers
     assert peak_memory(step) <= 1.1 * sum(output.nbytes for output in outputs.values())
 
 
-def test_deterministic_algorithms(passes):
+def test_deterministic_algorithms(joint):
     """Also where many objects meet in one cell, and two threads add them."""
     example = Example({"hm": 1, "hps": 34}, batch_size=1, grid=(64, 80))
     example.batch = fake_batch(example.heads, objects=200, slots=256, batch_size=1, grid=(64, 80))
@@ -112,7 +125,7 @@ def test_deterministic_algorithms(passes):
     finally:
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(threads)
-    assert passes.compiled.compiled
+    assert joint.compiled.compiled
     assert all(torch.equal(each[name], first[name]) for each in others for name in first)
 
 
@@ -123,6 +136,25 @@ class TestGraph:
 
     def test_heads_without_targets(self, monkeypatch):
         assert_same(Example(HEADS, labelled={"hm": 3, "wh": 2}), monkeypatch)
+
+    def test_asked_for_what_is_expected(self, runs, monkeypatch):
+        example = Example(HEADS)
+        example.gradients(scale=2)
+        assert runs == [1, 2]  # nothing is known of the first
+        runs.clear()
+        assert_same(example, monkeypatch, scale=2)
+        assert runs == [2]
+        runs.clear()
+        assert_same(example, monkeypatch, scale=3)
+        assert runs == [2, 3]
+
+    def test_on_a_device(self, runs, monkeypatch):
+        monkeypatch.setattr(joint_pass, "_foreseen", lambda *_: None)
+        example = Example(HEADS)
+        for scale in (2, 3):
+            runs.clear()
+            assert_same(example, monkeypatch, scale)
+            assert runs == [None, scale]
 
     def test_over_a_kept_graph(self):
         example = Example(HEADS)
@@ -174,14 +206,14 @@ class TestGraph:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             tot.backward()
 
-    def test_targets_with_gradients(self, passes):
+    def test_targets_with_gradients(self, joint):
         example = Example({"hm": 3, "wh": 2})
         example.batch["wh"].requires_grad_()
         example.losses()[0].backward()
         assert example.batch["wh"].grad.any()
-        assert passes.compiled.compiled is None
+        assert joint.compiled.compiled is None
 
-    def test_heads_of_ones_own(self, passes):
+    def test_heads_of_ones_own(self, joint):
         class Scaled(type(standard_heads({"wh": 2})["wh"])):
             def criterion(self, prediction, batch):
                 return (prediction * FACTOR).abs().mean()
@@ -191,7 +223,7 @@ class TestGraph:
         example = Example({"hm": 3, "wh": wh})
         example.losses()[0].backward()
         assert FACTOR.grad
-        assert passes.compiled.compiled is None
+        assert joint.compiled.compiled is None
 
     def test_wrong_targets(self):
         example = Example({"hm": 3, "wh": 2})
@@ -200,17 +232,17 @@ class TestGraph:
             example.losses()
         assert raised.value.__context__ is None
 
-    def test_what_is_left_to_the_function(self, passes, monkeypatch):
+    def test_what_is_left_to_the_function(self, joint, monkeypatch):
         example = Example({"hm": 3, "wh": 2})
         with torch.no_grad():
             example.losses()
-        monkeypatch.setattr("lightning_centernet.losses.two_passes.TOO_LARGE", 1)
+        monkeypatch.setattr(joint_pass, "TOO_LARGE", 1)
         example.gradients()
-        assert passes.compiled.compiled is None
+        assert joint.compiled.compiled is None
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_without_a_compiler(at_once, passes, monkeypatch, caplog):
+def test_without_a_compiler(at_once, joint, monkeypatch, caplog):
     def fail(*_, **__):
         raise RuntimeError("no C++ compiler found\nand a long story")
 
@@ -221,25 +253,23 @@ def test_without_a_compiler(at_once, passes, monkeypatch, caplog):
     assert said_in(caplog)[1:] == [
         "the loss of all heads stays uncompiled, slower and with the same results: no C++ compiler found"
     ]
-    assert passes.compiled.failed
+    assert joint.compiled.failed
 
 
-def test_backward_pass_that_does_not_compile(passes, monkeypatch, caplog):
-    class NoKernel(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, losses):
-            return losses.clone()
+def test_gradients_that_do_not_compile(joint, monkeypatch, caplog):
+    def compile_losses(run, **_):
+        def compiled(*arguments):
+            if arguments[-1] is not None:
+                raise NotImplementedError("no such kernel on this device")
+            return run(*arguments)
 
-        @staticmethod
-        def backward(ctx, upstream):
-            raise NotImplementedError("no such kernel on this device")
+        return compiled
 
-    def compile_forward(function, **_):
-        return lambda *arguments: NoKernel.apply(function(*arguments))
-
-    monkeypatch.setattr(torch, "compile", compile_forward)
+    monkeypatch.setattr(joint_pass, "_foreseen", lambda *_: None)
+    monkeypatch.setattr(torch, "compile", compile_losses)
     with caplog.at_level(logging.INFO):
         assert_same(Example(HEADS), monkeypatch)
+        assert joint.compiled.failed
         assert_same(Example(HEADS, seed=1), monkeypatch)
     assert said_in(caplog)[1:] == [
         "the loss of all heads stays uncompiled, slower and with the same results: no such kernel on this device"
