@@ -87,11 +87,11 @@ def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
         shapes = f"logits {tuple(maps.logits.shape)} and heat map {tuple(maps.heatmap.shape)}"
         raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    if fused and torch.compiler.is_compiling():
-        return cast("tuple[Tensor, Tensor]", _Traced.apply(*maps, choices)[:2])
-    # torch.func differentiates plain forms only.
-    if not fused or torch._C._are_functorch_transforms_active():
+    compiling, functional = torch.compiler.is_compiling(), torch._C._are_functorch_transforms_active()
+    if not fused or (functional and not (compiling and kernel.KNOWS_DERIVATIVES)):  # torch.func needs a plain form
         return plain_sum(maps, choices)
+    if compiling:
+        return cast("tuple[Tensor, Tensor]", _Traced.apply(*maps, choices)[:2])
     return cast("tuple[Tensor, Tensor]", _Fused.apply(*maps, choices))
 
 

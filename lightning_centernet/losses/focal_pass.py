@@ -97,6 +97,8 @@ def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
     logits = full_precision(maps.logits)
     gains, slopes, count = _of_map(_limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
     slopes = _finish(slopes, logits, None, choices)
+    if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
+        slopes = slopes.contiguous(memory_format=torch.channels_last)
     if maps.listed is None:
         return -gains.sum(), count, slopes
     cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
@@ -107,8 +109,6 @@ def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
 def gradient_of(logits: Tensor, listed: Listed | None, slopes: Sequence[Tensor], scale: Tensor) -> Tensor:
     """Put the slopes together, times the scale, without changing anything in place: for a compiler."""
     gradient, *of_objects = [(each * scale).to(logits.dtype) for each in slopes]
-    if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
     if listed is None:
         return gradient
     return gradient.index_put(index_objects(listed, logits.shape[3]), of_objects[0], accumulate=True)

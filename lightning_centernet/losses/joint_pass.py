@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.kernel import CompiledOnce
+from lightning_centernet.losses.kernel import KNOWS_DERIVATIVES, CompiledOnce
 from lightning_centernet.types import Tensors
 
 # Elements of an output. On a processor the pass gets memory in small pages, which takes longer from here on than all
@@ -33,7 +33,7 @@ class JointPass:
     it runs again. For a device, which would have to be waited for to tell, the pass backward computes them.
 
     Small outputs, and what a compiled pass cannot do (be differentiated twice or by targets, be part of another
-    compilation), are left to the function as it is.
+    compilation), are left to the function as it is; all is before torch 2.15.
 
     Args:
         function: makes a vector of losses from a list of outputs, a dict of targets and further arguments, and from
@@ -54,7 +54,7 @@ class JointPass:
 
     def _pays(self, outputs: Sequence[Tensor], targets: Tensors) -> bool:
         wanted = torch.is_grad_enabled() and any(output.requires_grad for output in outputs)
-        if not wanted or any(values.requires_grad for values in targets.values()):
+        if not wanted or not KNOWS_DERIVATIVES or any(values.requires_grad for values in targets.values()):
             return False
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return False

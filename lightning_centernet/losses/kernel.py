@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, torch_version
 
 from lightning_centernet.errors import UserError
 
@@ -15,6 +15,8 @@ WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**17  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
+# Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
+KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
 
 Layout: TypeAlias = Literal["channels first", "channels last"]
 
