@@ -108,7 +108,7 @@ class _Joint(torch.autograd.Function):
         elif not gradients or not _equal(ctx.upstream, upstream[0]):
             gradients = ()  # gives the memory back
             _, gradients = _compiled(ctx, tensors, upstream[0])
-            ctx.expected.upstream = upstream[0].detach()
+            ctx.expected.upstream = upstream[0].clone()
         given = iter(gradients)
         return *(None,) * 4, *(next(given) if needed else None for needed in ctx.needs_input_grad[4:])
 

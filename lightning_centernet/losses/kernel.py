@@ -13,7 +13,7 @@ from lightning_centernet.errors import UserError
 
 WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of a millisecond
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
-BLOCK = 2**17  # elements: the copies fit into a processor's cache
+BLOCK = 2**15  # elements: the copies fit into a processor's cache
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 # Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
 KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
