@@ -61,7 +61,7 @@ class GenericLoss(nn.Module):
         self.parameters_of = nn.ModuleDict({name: h.module for name, h in self.heads.items() if h.module is not None})
         self.known = all(type(head).__module__.partition(".")[0] == _PACKAGE for head in self.heads.values())
         self.missed: set[str] = set()
-        self.expected = Expected(torch.ones(len(self.heads)))
+        self._expected = Expected(torch.ones(len(self.heads), dtype=torch.float32, device="cpu"))
 
     def forward(self, outputs: Sequence[Outputs] | Outputs, batch: Batch) -> tuple[Tensor, Tensors]:
         """Compute the loss in float32, whatever the autocast type; neither outputs nor batch are changed.
@@ -97,7 +97,7 @@ class GenericLoss(nn.Module):
         if together or self.parameters_of or not self.known:
             return _losses(outputs, batch, self.heads, present, _sum_over_ranks if together else None)
         targets = {key: values for key, values in batch.items() if isinstance(values, Tensor) and key != "image"}
-        return _in_one_pass(outputs, targets, self.expected, self.heads, present)
+        return _in_one_pass(outputs, targets, self._expected, self.heads, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
         missing = [name for name, there in zip(self.heads, present, strict=True) if not there]

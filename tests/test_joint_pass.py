@@ -89,7 +89,9 @@ def said_in(caplog):
 @pytest.mark.parametrize("heads", [NUSCENES, POSE], ids=["nuscenes", "pose"])
 def test_same_numbers(heads, joint, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
-        assert_same(Example(heads), monkeypatch)
+        example = Example(heads)
+        for _ in range(2):  # gradients of the backward pass, then of the forward pass
+            assert_same(example, monkeypatch)
         example = Example(heads, seed=1, batch_size=3, grid=(16, 8))  # must not compile again
         with torch.no_grad():
             example.outputs["hm"].mul_(20)  # beyond the limits only derivatives that were written by hand are not zero
@@ -161,6 +163,31 @@ class TestGraph:
             runs.clear()
             assert_same(example, monkeypatch, scale)
             assert runs == [None, scale]
+
+    def test_a_factor_that_changes_in_between(self, monkeypatch):
+        def gradient(example):
+            example.criterion.weighting.forward = lambda losses, _: losses.sum()  # whose derivative is a view
+            factor, output = torch.tensor(3.0), example.outputs["hm"]
+            example.losses()[0].backward(factor)
+            tot, output.grad = example.losses()[0], None
+            factor.fill_(100.0)
+            tot.backward(factor)
+            return output.grad
+
+        found = gradient(Example({"hm": 3, "wh": 2}))
+        monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)
+        torch.testing.assert_close(found, gradient(Example({"hm": 3, "wh": 2})))
+
+    def test_built_in_other_surroundings(self):
+        with torch.device("meta"):
+            upstream = GenericLoss({"hm": 3, "wh": 2})._expected.upstream
+        assert upstream.device.type == "cpu"
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            upstream = GenericLoss({"hm": 3, "wh": 2})._expected.upstream
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert upstream.dtype == torch.float32
 
     def test_over_a_kept_graph(self):
         example = Example(HEADS)
@@ -242,9 +269,9 @@ class TestGraph:
         example = Example({"hm": 3, "wh": 2})
         with torch.no_grad():
             example.losses()
-        for name, value in (("TOO_LARGE", 1), ("KNOWS_DERIVATIVES", False)):
+        for module, name, value in ((joint_pass, "TOO_LARGE", 1), (kernel, "KNOWS_DERIVATIVES", False)):
             with monkeypatch.context() as patch:
-                patch.setattr(joint_pass, name, value)
+                patch.setattr(module, name, value)
                 example.gradients()
             assert joint.compiled.compiled is None
         example.gradients()

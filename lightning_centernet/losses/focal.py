@@ -88,7 +88,7 @@ def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
         raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
     compiling, functional = torch.compiler.is_compiling(), torch._C._are_functorch_transforms_active()
-    if not fused or (functional and not (compiling and kernel.KNOWS_DERIVATIVES)):  # torch.func needs a plain form
+    if not fused or (functional and not (compiling and kernel.joint)):  # torch.func needs a plain form
         return plain_sum(maps, choices)
     if compiling:
         return cast("tuple[Tensor, Tensor]", _Traced.apply(*maps, choices)[:2])
@@ -143,7 +143,7 @@ def _is_known(scale: Tensor, guess: Tensor) -> bool:
 
 
 class _Traced(torch.autograd.Function):
-    """The same for a compiler, which fuses it with the losses of other heads, and both passes where it sees both."""
+    """The same for a compiler, which fuses it with the losses of other heads, and with the backward pass if it may."""
 
     @staticmethod
     def forward(logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices) -> tuple[Tensor, ...]:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.kernel import KNOWS_DERIVATIVES, CompiledOnce
+from lightning_centernet.losses import kernel
+from lightning_centernet.losses.kernel import CompiledOnce
 from lightning_centernet.types import Tensors
 
 # Elements of an output. On a processor the pass gets memory in small pages, which takes longer from here on than all
@@ -21,7 +22,7 @@ Gradients: TypeAlias = Sequence[Tensor | None]
 
 @dataclass
 class Expected:
-    """The derivatives by the losses that the last backward pass began with, for the next one is likely to as well."""
+    """Holds what the last backward pass on a processor was given, as the next one will most likely be given it too."""
 
     upstream: Tensor
 
@@ -30,10 +31,10 @@ class JointPass:
     """Run a function of outputs and targets compiled, with its derivatives.
 
     On a processor the pass forward computes the gradients too, from what it expects to be asked for; asked for others,
-    it runs again. For a device, which would have to be waited for to tell, the pass backward computes them.
+    it runs again. On a device, comparing would make the host wait, so the backward pass computes them.
 
     Small outputs, and what a compiled pass cannot do (be differentiated twice or by targets, be part of another
-    compilation), are left to the function as it is; all is before torch 2.15.
+    compilation), are left to the function as it is; before torch 2.15 everything is.
 
     Args:
         function: makes a vector of losses from a list of outputs, a dict of targets and further arguments, and from
@@ -54,7 +55,7 @@ class JointPass:
 
     def _pays(self, outputs: Sequence[Tensor], targets: Tensors) -> bool:
         wanted = torch.is_grad_enabled() and any(output.requires_grad for output in outputs)
-        if not wanted or not KNOWS_DERIVATIVES or any(values.requires_grad for values in targets.values()):
+        if not wanted or not kernel.KNOWS_DERIVATIVES or any(values.requires_grad for values in targets.values()):
             return False
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return False
@@ -89,6 +90,8 @@ class JointPass:
 
 
 class _Joint(torch.autograd.Function):
+    """Keeps the gradients from the forward to the backward pass."""
+
     @staticmethod
     def forward(
         ctx: Any, joint: JointPass, expected: Expected, keys: list[str], arguments: tuple[Any, ...], *tensors: Tensor
@@ -96,28 +99,34 @@ class _Joint(torch.autograd.Function):
         ctx.joint, ctx.expected, ctx.keys, ctx.arguments = joint, expected, keys, arguments
         ctx.save_for_backward(*tensors)
         ctx.upstream = _foreseen(expected, tensors[0].device)
-        losses, ctx.gradients = _compiled(ctx, tensors, ctx.upstream)
+        losses, ctx.gradients = _run_pass(ctx, tensors, ctx.upstream)
         return losses
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         tensors, gradients = ctx.saved_tensors, ctx.gradients
-        ctx.gradients = ()  # they may be changed by who gets them
+        ctx.gradients = ()  # whoever gets them may change them
         if torch.is_grad_enabled():  # the gradients will be differentiated themselves
             gradients = _differentiable(ctx, tensors, upstream[0])
         elif not gradients or not _equal(ctx.upstream, upstream[0]):
             gradients = ()  # gives the memory back
-            _, gradients = _compiled(ctx, tensors, upstream[0])
-            ctx.expected.upstream = upstream[0].clone()
+            _, gradients = _run_pass(ctx, tensors, upstream[0])
+            if ctx.upstream is not None:
+                ctx.expected.upstream = upstream[0].clone()  # may be a view of something that will change
         given = iter(gradients)
         return *(None,) * 4, *(next(given) if needed else None for needed in ctx.needs_input_grad[4:])
 
 
-def _compiled(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor | None) -> tuple[Tensor, Gradients]:
+def _run_pass(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor | None) -> tuple[Tensor, Gradients]:
     outputs, targets = _split(tensors, ctx.keys)
     wanted = ctx.needs_input_grad[4 : 4 + len(outputs)]
-    with torch.autocast(outputs[0].device.type, enabled=False):
-        return cast("tuple[Tensor, Gradients]", ctx.joint.compiled(outputs, targets, ctx.arguments, wanted, upstream))
+    kernel.joint = True
+    try:
+        with torch.autocast(outputs[0].device.type, enabled=False):
+            result = ctx.joint.compiled(outputs, targets, ctx.arguments, wanted, upstream)
+    finally:
+        kernel.joint = False
+    return cast("tuple[Tensor, Gradients]", result)
 
 
 def _differentiable(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor) -> Gradients:

@@ -18,6 +18,8 @@ DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 # Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
 KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
 
+joint = False  # while `JointPass` runs, which wants first derivatives only
+
 Layout: TypeAlias = Literal["channels first", "channels last"]
 
 logger = logging.getLogger(__name__)

@@ -221,6 +221,19 @@ class TestCompiling:
             logits.grad.double(), 1024 * exact, rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-6
         )
 
+    def test_second_derivative_inside_an_outer_compilation(self):
+        given = case()
+
+        def curvature(logits):
+            def value(logits):
+                return FocalLoss().sparse(logits, given.heatmap, given.listed).mean()
+
+            return torch.func.grad(lambda logits: torch.func.grad(value)(logits).square().sum())(logits)
+
+        found = torch.compile(curvature, backend="aot_eager")(given.logits)
+        assert found.any()
+        torch.testing.assert_close(found, curvature(given.logits))
+
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 35), (2, 3, 7, 4)])
 def test_maps_of_two_shapes(shape):
