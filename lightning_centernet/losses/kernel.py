@@ -18,11 +18,6 @@ DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 # Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
 KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
 
-OPTIONS = {
-    "cpp.enable_floating_point_contract_flag": "fast",  # a product and a sum may be one instruction of a processor
-    "realize_opcount_threshold": 30,  # with more, some losses and their gradients become two loops over the map
-}
-
 joint = False  # while `JointPass` runs, which wants first derivatives only
 
 Layout: TypeAlias = Literal["channels first", "channels last"]
@@ -56,7 +51,10 @@ class CompiledOnce:
         try:
             if self.compiled is None:
                 logger.info("compiling %s, once; this takes some seconds", self.name)
-                self.compiled = torch.compile(self.function, dynamic=True, options=OPTIONS)
+                # A product and a sum may be one instruction of a processor.
+                self.compiled = torch.compile(
+                    self.function, dynamic=True, options={"cpp.enable_floating_point_contract_flag": "fast"}
+                )
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise

@@ -148,6 +148,12 @@ class TestCompiling:
             "compiling the focal loss, once; this takes some seconds"
         ]
 
+    def test_many_equal_cells(self):
+        """Each is rounded the same way, where they are added one after the other."""
+        given = case(shape=(2, 3, 160, 96))
+        given.heatmap[:, :, 20:] = 0
+        assert_exact(given._replace(logits=torch.full_like(given.logits, -2.19)), FocalLoss(), sparse=True)
+
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("sparse", [True, False])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
