@@ -94,17 +94,16 @@ def one_pass(
 
 def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
     """Return the sum, the number of objects, and the slopes of all cells as background and of listed objects."""
-    logits, heatmap, dense = full_precision(maps.logits), full_precision(maps.heatmap), maps.listed is None
-    gains, slopes, count = _of_map(_limit(logits), heatmap, choices, dense=dense)
-    total = _add_up(gains, logits, heatmap, choices, dense=dense)
+    logits = full_precision(maps.logits)
+    gains, slopes, count = _of_map(_limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
     slopes = _finish(slopes, logits, None, choices)
     if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
         slopes = slopes.contiguous(memory_format=torch.channels_last)
     if maps.listed is None:
-        return -total, count, slopes
+        return -_add_up(gains), count, slopes
     cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
     gain, slopes_of_objects = _of_objects(logits[cells], mask, None, choices)
-    return -total - gain, mask.sum(), slopes, slopes_of_objects
+    return -_add_up(gains) - gain, mask.sum(), slopes, slopes_of_objects
 
 
 def gradient_of(logits: Tensor, listed: Listed | None, slopes: Sequence[Tensor], scale: Tensor) -> Tensor:
@@ -173,25 +172,26 @@ _multiply = CompiledOnce(lambda maps, scale: maps[0].mul_(scale), "the scaling o
 
 
 def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
-    logits, heatmap = full_precision(maps[0]), full_precision(maps[1])
-    gains, slopes, count = _of_map(_limit(logits), heatmap, choices, dense=dense)
+    logits = full_precision(maps[0])
+    gains, slopes, count = _of_map(_limit(logits), full_precision(maps[1]), choices, dense=dense)
     if len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, choices))
-    return _add_up(gains, logits, heatmap, choices, dense=dense), count
+    return _add_up(gains), count
 
 
-def _add_up(gains: Tensor, logits: Tensor, heatmap: Tensor, choices: Choices, *, dense: bool) -> Tensor:
-    """Add up the gains of these maps, for a compiler; in float64 its loop would wait for memory.
+def _add_up(gains: Tensor) -> Tensor:
+    """Add up the gains of maps, for a compiler, in float32.
 
-    On a processor it adds thousands of numbers one after the other. If they are equal, as those of an untrained network
-    may be, all are rounded the same way, and the sum is off by 1e-4. So what is usual on a diagonal is multiplied.
+    On a processor it adds up to 8192 numbers one after the other. If many are equal, as those of an untrained network
+    or of a black border are, they are rounded the same way, and the sum is off by up to 1e-4. In float64 the loop would
+    wait for memory. So their multiples of 2^-7 and of 2^-19 are added apart, which rounds nothing.
     """
-    if gains.device.type != "cpu" or not gains.numel():
+    if gains.device.type != "cpu":
         return gains.sum()
-    some = torch.arange(64)
-    diagonal = tuple(torch.div(some * size, 64, rounding_mode="floor") for size in gains.shape)
-    usual = _of_map(_limit(logits[diagonal]), heatmap[diagonal], choices, dense=dense)[0].median()
-    return (gains - usual).sum() + usual * gains.numel()
+    coarse = (gains + 98304) - 98304  # floats are 2^-7 apart there; a gain is at most 9.3
+    rest = gains - coarse
+    fine = (rest + 24) - 24
+    return coarse.sum() + (fine.sum() + (rest - fine).sum())
 
 
 def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:

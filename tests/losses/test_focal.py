@@ -148,11 +148,13 @@ class TestCompiling:
             "compiling the focal loss, once; this takes some seconds"
         ]
 
-    def test_many_equal_cells(self):
-        """Each is rounded the same way, where they are added one after the other."""
-        given = case(shape=(2, 3, 160, 96))
+    @pytest.mark.parametrize("values", [(-2.19,), (9.0,), (-4.6, -2.19), (0.0, -8.0)])
+    def test_many_equal_cells(self, values):
+        """Where they are added one after the other, each is rounded the same way."""
+        given = case(shape=(2, 3, 352, 192))
         given.heatmap[:, :, 20:] = 0
-        assert_exact(given._replace(logits=torch.full_like(given.logits, -2.19)), FocalLoss(), sparse=True)
+        logits = torch.tensor(values).repeat_interleave(352 // len(values)).view(352, 1).expand_as(given.logits)
+        assert_exact(given._replace(logits=logits.contiguous()), FocalLoss(), sparse=True)
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("sparse", [True, False])
