@@ -233,7 +233,7 @@ def _focal(mistake: Tensor, weight: Tensor, choices: Choices) -> tuple[Tensor, T
     """Return the negative cost and its derivative by z, at z = `mistake` within the limits."""
     wrong, right, certainty = _sigmoids(mistake)
     factor = weight * _power(wrong, choices.alpha)
-    gains = factor * certainty
+    gains = factor * certainty  # used twice: a compiler then makes one loop of sum and slopes, and reads the maps first
     return gains, torch.sub(factor * wrong, right * gains, alpha=choices.alpha)
 
 
