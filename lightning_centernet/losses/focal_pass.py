@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_images, as_lines, blocks
-from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.precision import full_precision, precise_sum
 
 LONG = 2**20  # elements, from which on a processor multiplies halves faster in a compiled loop, up to three times
 
@@ -67,10 +67,10 @@ def plain_sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
     limited = _limit(logits) if choices.clamp else logits + (_limit(logits) - logits).detach()
     gains, _, count = _of_map(limited, full_precision(maps.heatmap), choices, dense=maps.listed is None)
     if maps.listed is None:
-        return -gains.sum(), count
+        return -precise_sum(gains), count
     mask = full_precision(maps.listed.mask)
     gains_of_objects, _ = _focal(-limited[index_objects(maps.listed, logits.shape[3])], mask, choices)
-    return -gains.sum() - gains_of_objects.sum(), mask.sum()
+    return -precise_sum(gains) - gains_of_objects.sum(), mask.sum()
 
 
 def one_pass(
@@ -180,11 +180,10 @@ def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, den
 
 
 def _add_up(gains: Tensor) -> Tensor:
-    """Add up the gains of maps, for a compiler, in float32.
+    """Add up the gains of maps, for a compiler, as `precise_sum` does, but in float32.
 
-    On a processor it adds up to 8192 numbers one after the other. If many are equal, as those of an untrained network
-    or of a black border are, they are rounded the same way, and the sum is off by up to 1e-4. In float64 the loop would
-    wait for memory. So their multiples of 2^-7 and of 2^-19 are added apart, which rounds nothing.
+    In float64 the loop would wait for memory. So their multiples of 2^-7 and of 2^-19 are added apart: in sums of 8192
+    that rounds nothing.
     """
     if gains.device.type != "cpu":
         return gains.sum()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.losses.named import Elementwise
-from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.precision import full_precision, precise_sum
 from lightning_centernet.losses.terms import Average, Ratio, Term
 from lightning_centernet.losses.terms import average as mean
 
@@ -55,7 +55,7 @@ def object_average(losses: Tensor, mask: Tensor, *, all_slots: bool = False) -> 
         all_slots: divide by the number of slots.
     """
     weight = full_precision(mask if mask.ndim == losses.ndim else mask.amax(-1))
-    total = (losses * weight).sum()
+    total = precise_sum(losses * weight)
     if all_slots:
         return Ratio(total, torch.ones_like(weight).sum(), at_least=1.0)
     return Ratio(total, weight.sum(), epsilon=EPSILON)

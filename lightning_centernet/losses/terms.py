@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.precision import full_precision, precise_sum
 
 Average: TypeAlias = Literal["elements", "objects", "slots"]
 SumOverRanks: TypeAlias = Callable[[Tensor], tuple[Tensor, int]]
@@ -138,7 +138,7 @@ def _sums(group: Sequence[Contribution]) -> tuple[Tensor, Tensor]:
     counted = weight
     if any(term.average != "elements" for term in terms):
         counted = _join([_counted(term, weight) for term, weight in zip(terms, weights, strict=True)])
-    return (losses * weight).sum((0, 1)), counted.sum((0, 1))
+    return precise_sum(losses * weight, (0, 1)), precise_sum(counted, (0, 1))
 
 
 def _counted(term: Term, weight: Tensor) -> Tensor:

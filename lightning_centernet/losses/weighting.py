@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses.precision import full_precision
+from lightning_centernet.losses.precision import full_precision, precise_sum
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Options = ParamSpec("Options")
@@ -105,7 +105,7 @@ def reduce_loss(
         loss = loss * _fitting(weight, loss)
     if reduction == "none":
         return loss
-    total = loss.sum()
+    total = precise_sum(loss)
     if reduction == "sum":
         return total
     return total / (max(loss.numel(), 1) if avg_factor is None else _divisor(avg_factor, total))
