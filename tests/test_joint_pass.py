@@ -99,7 +99,7 @@ def test_same_numbers(heads, joint, monkeypatch, caplog):
         assert (example.outputs["hm"].abs() > 10).any()
     assert joint.compiled.compiled
     assert not joint.compiled.failed
-    assert said_in(caplog) == ["compiling the loss of all heads, once; this takes some seconds"]
+    assert said_in(caplog) == ["compiling the loss of all heads, once; this can take half a minute"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

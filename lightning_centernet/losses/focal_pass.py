@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_images, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision, precise_sum
+from lightning_centernet.losses.sigmoids import Sigmoids, limit, sigmoids, sigmoids_of_map
 
 LONG = 2**20  # elements, from which on a processor multiplies halves faster in a compiled loop, up to three times
 
@@ -64,12 +65,12 @@ class Choices:
 def plain_sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
     """Return the sum and the number of objects, by operators that can be differentiated."""
     logits = full_precision(maps.logits)
-    limited = _limit(logits) if choices.clamp else logits + (_limit(logits) - logits).detach()
+    limited = limit(logits) if choices.clamp else logits + (limit(logits) - logits).detach()
     gains, _, count = _of_map(limited, full_precision(maps.heatmap), choices, dense=maps.listed is None)
     if maps.listed is None:
         return -precise_sum(gains), count
     mask = full_precision(maps.listed.mask)
-    gains_of_objects, _ = _focal(-limited[index_objects(maps.listed, logits.shape[3])], mask, choices)
+    gains_of_objects, _ = _focal(sigmoids(-limited[index_objects(maps.listed, logits.shape[3])]), mask, choices)
     return -precise_sum(gains) - gains_of_objects.sum(), mask.sum()
 
 
@@ -95,7 +96,7 @@ def one_pass(
 def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
     """Return the sum, the number of objects, and the slopes of all cells as background and of listed objects."""
     logits = full_precision(maps.logits)
-    gains, slopes, count = _of_map(_limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
+    gains, slopes, count = _of_map(limit(logits), full_precision(maps.heatmap), choices, dense=maps.listed is None)
     slopes = _finish(slopes, logits, None, choices)
     if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
         slopes = slopes.contiguous(memory_format=torch.channels_last)
@@ -157,7 +158,7 @@ def _run(
 
 def _of_objects(logits: Tensor, mask: Tensor, scale: Tensor | None, choices: Choices) -> tuple[Tensor, Tensor]:
     """Return the objects' sum, negative, and the gradient at each."""
-    gains, slopes = _focal(-_limit(logits), mask, choices)
+    gains, slopes = _focal(sigmoids(-limit(logits)), mask, choices)
     return gains.sum(), _finish(-slopes, logits, scale, choices)
 
 
@@ -173,7 +174,7 @@ _multiply = CompiledOnce(lambda maps, scale: maps[0].mul_(scale), "the scaling o
 
 def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
     logits = full_precision(maps[0])
-    gains, slopes, count = _of_map(_limit(logits), full_precision(maps[1]), choices, dense=dense)
+    gains, slopes, count = _of_map(limit(logits), full_precision(maps[1]), choices, dense=dense)
     if len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, choices))
     return _add_up(gains), count
@@ -197,7 +198,7 @@ def _block(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense
     """Do the same as `_at_once` in place, in half the time of operators that each make a new tensor."""
     logits, heatmap = full_precision(maps[0]), full_precision(maps[1])
     positive = heatmap == 1 if dense else None
-    wrong, weight = _limit(logits), _background(heatmap, choices.beta)
+    wrong, weight = limit(logits), _background(heatmap, choices.beta)
     if positive is not None:
         torch.where(positive, -wrong, wrong, out=wrong)
         weight.masked_fill_(positive, 1.0)
@@ -222,55 +223,24 @@ def _of_map(limited: Tensor, heatmap: Tensor, choices: Choices, *, dense: bool) 
     """Return each cell's negative cost, the cost's derivative by the logit, and the number of objects if dense."""
     weight = _background(heatmap, choices.beta)
     if not dense:
-        return *_focal(limited, weight, choices), heatmap.new_zeros(())
+        return *_focal(sigmoids_of_map(limited), weight, choices), heatmap.new_zeros(())
     positive = heatmap == 1
-    gains, slopes = _focal(torch.where(positive, -limited, limited), weight.masked_fill(positive, 1.0), choices)
+    turned = torch.where(positive, -limited, limited)
+    gains, slopes = _focal(sigmoids_of_map(turned), weight.masked_fill(positive, 1.0), choices)
     return gains, torch.where(positive, -slopes, slopes), positive.sum().to(heatmap.dtype)
 
 
-def _focal(mistake: Tensor, weight: Tensor, choices: Choices) -> tuple[Tensor, Tensor]:
-    """Return the negative cost and its derivative by z, at z = `mistake` within the limits."""
-    wrong, right, certainty = _sigmoids(mistake)
+def _focal(mistake: Sigmoids, weight: Tensor, choices: Choices) -> tuple[Tensor, Tensor]:
+    """Return the negative cost and its derivative by z."""
+    wrong, right, certainty = mistake
     factor = weight * _power(wrong, choices.alpha)
     gains = factor * certainty  # used twice: a compiler then makes one loop of sum and slopes, and reads the maps first
     return gains, torch.sub(factor * wrong, right * gains, alpha=choices.alpha)
 
 
-def _sigmoids(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return sigmoid(z), sigmoid(-z) and its logarithm."""
-    if not torch.compiler.is_compiling() or values.dtype == torch.float64:
-        right = torch.sigmoid(-values)
-        return torch.sigmoid(values), right, torch.log(right)
-    # Calls of exp and log interrupt a compiled loop, which then waits for memory, and each step counts. Within the
-    # limits two polynomials do, through Chebyshev's points: e^-a is the 8th power of one, but for 1e-7 of it; and
-    # ln(1 + e) = 2 artanh(r), where r = e / (2 + e) is at most 1/3, is r times one in r^2, but for 2e-7 of it.
-    magnitude = values.abs()
-    small = magnitude * -5.36954994e-11 + 4.74576814e-9
-    for coefficient in (-2.5022088e-7, 1.01553604e-5, -3.25481284e-4, 7.81245494e-3, -0.12499998, 0.999999999):
-        small = small * magnitude + coefficient
-    for _ in range(3):
-        small = small.square()
-    one, two = 1 + small, 2 + small
-    inverse = 1 / (one * two)  # one division for two: they are slow as well
-    near, ratio = inverse * two, small * inverse * one
-    square = ratio.square()
-    series = square * -0.342036194 - 0.395931857
-    for coefficient in (-0.666758487, -1.99999968):
-        series = series * square + coefficient
-    far, positive = small * near, values >= 0
-    wrong, right = torch.where(positive, near, far), torch.where(positive, far, near)
-    return wrong, right, series * ratio - values.relu()
-
-
 def _finish(slopes: Tensor, logits: Tensor, scale: Tensor | None, choices: Choices) -> Tensor:
-    slopes = slopes * (_limit(logits) == logits) if choices.clamp else slopes
+    slopes = slopes * (limit(logits) == logits) if choices.clamp else slopes
     return slopes if scale is None else slopes * scale
-
-
-def _limit(logits: Tensor) -> Tensor:
-    # The originals clamp float32 probabilities to [1e-4, 1 - 1e-4]; in float32 the upper end is 0.99989998. These are
-    # the logits of both. A number that has a name is no constant for a compiler, which would read it for each cell.
-    return logits.clamp(-9.2102404, 9.2100744)
 
 
 def _background(heatmap: Tensor, beta: float) -> Tensor:

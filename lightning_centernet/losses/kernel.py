@@ -50,7 +50,7 @@ class CompiledOnce:
             return self.function(maps, *arguments)
         try:
             if self.compiled is None:
-                logger.info("compiling %s, once; this takes some seconds", self.name)
+                logger.info("compiling %s, once; this can take half a minute", self.name)
                 # A product and a sum may be one instruction of a processor.
                 self.compiled = torch.compile(
                     self.function, dynamic=True, options={"cpp.enable_floating_point_contract_flag": "fast"}

@@ -145,7 +145,7 @@ class TestCompiling:
             for seed, shape in enumerate([(2, 3, 7, 5), (1, 4, 33, 17)]):  # the second must not compile again
                 assert_exact(case(seed, shape), FocalLoss(), sparse=True)
         assert [record.message for record in caplog.records if "compil" in record.message] == [
-            "compiling the focal loss, once; this takes some seconds"
+            "compiling the focal loss, once; this can take half a minute"
         ]
 
     @pytest.mark.parametrize("values", [(-2.19,), (9.0,), (-4.6, -2.19), (0.0, -8.0)])
