@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_centernet.data.problems import remark
 from lightning_centernet.data.sample import Sample
-from lightning_centernet.geometry.affine import transform_points
+from lightning_centernet.geometry.affine import determinant, transform_points
 from lightning_centernet.geometry.boxes import upright_iou
 from lightning_centernet.geometry.boxes3d import corners
 from lightning_centernet.geometry.camera import LARGEST_ANGLE, mirror_angle, project, project_boxes
@@ -95,7 +95,7 @@ def move_boxes3d(objects: Mapping[str, Tensor], matrix: Tensor) -> dict[str, Ten
     moved = {}
     if "amodal_centers" in objects:
         moved["amodal_centers"] = transform_points(objects["amodal_centers"], matrix)
-    if torch.linalg.det(matrix[:, :2]) < 0:
+    if determinant(matrix) < 0:
         moved |= {name: mirror_angle(objects[name]) for name in ("alpha", "rotation_y") if name in objects}
         sign = torch.tensor([-1.0, 1.0, 1.0])
         moved |= {name: objects[name] * sign for name in ("location", "velocity") if name in objects}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_centernet.data.problems import complain
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.affine import transform_points
+from lightning_centernet.geometry.affine import determinant, transform_points
 from lightning_centernet.skeleton import Skeleton, make_skeleton
 
 _logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def move_keypoints(keypoints: Tensor, matrix: Tensor, skeleton: Skeleton | None)
         UserError: they are mirrored, and nothing says which change places.
     """
     moved = torch.cat([transform_points(keypoints[..., :2], matrix), keypoints[..., 2:]], dim=-1)
-    if torch.linalg.det(matrix[:, :2]) > 0:
+    if determinant(matrix) > 0:
         return moved
     if skeleton is None:
         raise UserError("a mirrored sample has keypoints, but no skeleton: give it one, or set augmentation.flip=0")

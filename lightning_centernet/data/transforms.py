@@ -16,7 +16,7 @@ from lightning_centernet.data.boxes3d import move_boxes3d
 from lightning_centernet.data.color import mean_gray
 from lightning_centernet.data.keypoints import move_keypoints
 from lightning_centernet.data.sample import Sample
-from lightning_centernet.geometry.affine import similarity, transform_boxes
+from lightning_centernet.geometry.affine import determinant, similarity, transform_boxes
 from lightning_centernet.geometry.camera import transform_calibration
 from lightning_centernet.geometry.size import as_input_size
 
@@ -84,9 +84,8 @@ class Transform:
         return self.augmentation.matrix(size, self.input_size, generator)
 
     def _scale(self, size: tuple[int, int], matrix: Tensor) -> Tensor:
-        zoom = torch.linalg.det(matrix[:, :2]).abs().sqrt()
-        whole: Tensor = self.input_size[1] / whole_extent(size, self.input_size) / zoom
-        return whole.float()
+        zoom = abs(determinant(matrix)) ** 0.5
+        return torch.tensor(self.input_size[1] / whole_extent(size, self.input_size) / zoom, dtype=torch.float32)
 
     def _views(self, image: NDArray[np.uint8]) -> dict[str, Any]:
         if not self.view_sizes:
@@ -123,7 +122,7 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
         output_size: height and width.
     """
     (a, b, x), (c, d, y) = matrix.tolist()
-    shrink = int(round(abs(a * d - b * c) ** -0.5, 6))  # rounded, for 4.999... is five
+    shrink = int(round(abs(determinant(matrix)) ** -0.5, 6))  # rounded, for 4.999... is five
     if shrink > 1:
         height, width = image.shape[:2]
         smaller = (max(width // shrink, 1), max(height // shrink, 1))

@@ -42,8 +42,14 @@ def invert(matrix: Tensor) -> Tensor:
     """Invert a map. Shape (..., 2, 3)."""
     (a, b, x), (c, d, y) = matrix[..., 0, :].unbind(-1), matrix[..., 1, :].unbind(-1)
     rows = [d, -b, b * y - d * x, -c, a, c * x - a * y]
-    determinant = (a * d - b * c)[..., None, None]
-    return torch.unflatten(torch.stack(rows, dim=-1), -1, (2, 3)) / determinant
+    area = (a * d - b * c)[..., None, None]
+    return torch.unflatten(torch.stack(rows, dim=-1), -1, (2, 3)) / area
+
+
+def determinant(matrix: Tensor) -> float:
+    """Compute by how much a map (2, 3) on the host enlarges areas; negative if it is a mirror."""
+    (a, b, _), (c, d, _) = matrix.tolist()
+    return float(a * d - b * c)
 
 
 def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
