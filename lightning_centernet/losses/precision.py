@@ -17,6 +17,6 @@ def precise_sum(losses: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
     On a processor such a loop adds up to 8192 numbers one after the other. If many are equal, as those of an untrained
     network or of a black border are, all are rounded the same way: in float32 the sum would be off by up to 1e-4.
     """
-    if torch.compiler.is_compiling() and losses.device.type == "cpu":
+    if torch.compiler.is_compiling() and losses.device.type == "cpu" and losses.is_floating_point():
         return losses.sum(dims, dtype=torch.float64).to(losses.dtype)
     return losses.sum(dims)

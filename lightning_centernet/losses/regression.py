@@ -58,7 +58,7 @@ def object_average(losses: Tensor, mask: Tensor, *, all_slots: bool = False) -> 
     total = precise_sum(losses * weight)
     if all_slots:
         return Ratio(total, torch.ones_like(weight).sum(), at_least=1.0)
-    return Ratio(total, weight.sum(), epsilon=EPSILON)
+    return Ratio(total, precise_sum(weight), epsilon=EPSILON)
 
 
 def _rows(values: Tensor) -> Tensor:

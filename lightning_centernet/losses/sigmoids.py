@@ -28,7 +28,7 @@ def sigmoids_of_map(values: Tensor) -> Sigmoids:
     if not torch.compiler.is_compiling() or values.dtype == torch.float64:
         return sigmoids(values)
     # Calls of exp and log interrupt the loop, which then waits for memory, and each step counts. Within the limits two
-    # polynomials, through Chebyshev's points, are right but for 2.2e-6: e^-a is the 16th power of one, ln(1 + e) is e
+    # polynomials, through Chebyshev's points, are right but for 3e-6: e^-a is the 16th power of one, ln(1 + e) is e
     # times one.
     magnitude = values.abs()
     small = magnitude * 6.22405021e-11 - 7.69999271e-9

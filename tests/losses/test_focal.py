@@ -242,6 +242,21 @@ class TestCompiling:
         assert found.any()
         torch.testing.assert_close(found, curvature(given.logits))
 
+    @pytest.mark.parametrize("sparse", [True, False])
+    @pytest.mark.parametrize("logit", [0.0, 1e-4, 9.0, -1e6])
+    def test_functional_derivative_inside_an_outer_compilation(self, logit, sparse):
+        """Also where the parts of a formula have a kink."""
+        given = case()
+        given = given._replace(logits=torch.full_like(given.logits, logit))
+
+        def value(logits):
+            loss = FocalLoss()
+            return (loss.sparse(logits, *given[1:]) if sparse else loss.dense(logits, given.heatmap)).mean()
+
+        found = torch.compile(torch.func.grad(value), backend="aot_eager")(given.logits)
+        _, exact = by_formula(given, FocalLoss(), sparse)
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-7)
+
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 35), (2, 3, 7, 4)])
 def test_maps_of_two_shapes(shape):

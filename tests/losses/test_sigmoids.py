@@ -1,4 +1,4 @@
-"""The polynomials of the sigmoids, over all values that come to them."""
+"""The polynomials of the sigmoids, over all values that come to them, as they are written: not compiled."""
 
 from __future__ import annotations
 

@@ -294,6 +294,15 @@ def test_reduction_alone():
     same(reduce_loss(loss, avg_factor=torch.tensor([5])), torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_reduction_inside_a_compilation(reduction, dtype):
+    loss = torch.ones(30, 30, dtype=dtype)
+    torch.compiler.reset()
+    compiled = torch.compile(reduce_loss, backend="eager", fullgraph=True)
+    same(compiled(loss, reduction=reduction), reduce_loss(loss, reduction=reduction))
+
+
 def test_tuples_of_options():
     """As a config gives them."""
     assert OKSLoss(sigmas=[0.5, 1]).options == {"sigmas": (0.5, 1.0)}
