@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.named import Elementwise
+from lightning_centernet.losses.named import ELEMENTWISE, Elementwise
 from lightning_centernet.losses.precision import full_precision, precise_sum
 from lightning_centernet.losses.terms import Average, Ratio, Term
 from lightning_centernet.losses.terms import average as mean
 
 EPSILON = 1e-4  # added to every count by the originals
+_READY = {name: Elementwise(name) for name in ELEMENTWISE}  # what checks options cannot be part of a compilation
 
 
 def regression_loss(
@@ -41,7 +42,7 @@ def regression_terms(
     if mask.ndim < prediction.ndim:
         mask = mask.unsqueeze(-1 if prediction.ndim == 3 else 1)
     prediction, target, weight = (_rows(values) for values in (prediction, target, mask))
-    loss = loss if isinstance(loss, Elementwise) else Elementwise(loss)
+    loss = loss if isinstance(loss, Elementwise) else _READY.get(loss) or Elementwise(loss)
     epsilon = 0.0 if average == "slots" else EPSILON
     return [Term(loss, prediction, target, weight, average, epsilon=epsilon, at_least=1.0 if average == "slots" else 0)]
 

@@ -19,6 +19,7 @@ from lightning_centernet.losses import (
     rotation_loss,
     sparse_focal_loss,
 )
+from lightning_centernet.losses.named import ELEMENTWISE
 from tests.losses.slow import positions, slow_focal
 
 SEEDS, SIDES = st.integers(0, 2**32 - 1), st.integers(1, 6)
@@ -254,3 +255,11 @@ def test_gradients_are_those_of_the_values():
     rotation = noise(0, 1, 1, 8).double().requires_grad_()
     bins, angle = torch.tensor([[[1, 1]]]), torch.tensor([[[0.3, -0.2]]])
     assert torch.autograd.gradcheck(lambda x: rotation_loss(x, bins, angle, mask), rotation, **coarse)
+
+
+@pytest.mark.parametrize("loss", sorted(ELEMENTWISE))
+def test_one_graph_of_a_loss_by_its_name(loss):
+    torch.compiler.reset()
+    given = noise(0, 2, 5, 3), noise(1, 2, 5, 3), (noise(2, 2, 5) > 0).float()
+    compiled = torch.compile(regression_loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*given, loss=loss), regression_loss(*given, loss=loss))
