@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,22 @@ def test_identity_and_flip_move_no_pixel() -> None:
     np.testing.assert_array_equal(warp(NOISE, identity, (37, 53)), NOISE)
     mirror = torch.tensor([[-1.0, 0.0, 53.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     np.testing.assert_array_equal(warp(NOISE, compose(mirror, identity), (37, 53)), NOISE[:, ::-1])
+
+
+def test_pictures_one_after_another_and_at_once() -> None:
+    """They share memory that is kept, and must not share pixels."""
+    pictures = [
+        np.random.default_rng(seed).integers(0, 256, (400 + seed % 2, 600, 3), dtype=np.uint8) for seed in range(12)
+    ]
+
+    def untouched(picture: np.ndarray) -> np.ndarray:
+        size = picture.shape[:2]
+        return warp(picture, letterbox(size, size), size)
+
+    with ThreadPoolExecutor(4) as threads:
+        for found in ([untouched(picture) for picture in pictures], [*threads.map(untouched, pictures * 5)]):
+            for one, picture in zip(found, itertools.cycle(pictures), strict=False):
+                np.testing.assert_array_equal(one, picture)
 
 
 @pytest.mark.parametrize("factor", [2, 5])
