@@ -133,10 +133,10 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
     # OpenCV counts from the middle of the first pixel.
     pixels = np.array([[a, b, x + (a + b - 1) / 2], [c, d, y + (c + d - 1) / 2]])
     # OpenCV takes half the time for four channels, with the same result. It makes a buffer anew if the size differs.
-    kept, size = _buffers, (output_size[1], output_size[0])
-    kept.padded = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, kept.padded)
-    kept.warped = cv2.warpAffine(kept.padded, pixels, size, kept.warped, flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(kept.warped, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+    size = (output_size[1], output_size[0])
+    _buffers.padded = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, _buffers.padded)
+    _buffers.warped = cv2.warpAffine(_buffers.padded, pixels, size, _buffers.warped, flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.cvtColor(_buffers.warped, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
 class _Buffers(threading.local):
