@@ -12,8 +12,9 @@ from lightning_centernet.data.module import DetectionData
 from lightning_centernet.data.sample import Dataset, Record, Sample
 from lightning_centernet.data.several import SeveralData, several_data
 from lightning_centernet.data.street import Street, street_data
-from lightning_centernet.data.transforms import Transform, letterbox, warp
+from lightning_centernet.data.transforms import Transform, letterbox
 from lightning_centernet.data.voc import read_voc
+from lightning_centernet.data.warping import aligned, warp
 
 __all__ = [
     "Augmentation",
@@ -26,6 +27,7 @@ __all__ = [
     "SeveralData",
     "Street",
     "Transform",
+    "aligned",
     "coco_data",
     "inspect_data",
     "inspect_dataset",

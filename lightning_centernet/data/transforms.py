@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from lightning_centernet.data.boxes3d import move_boxes3d
 from lightning_centernet.data.color import mean_gray
 from lightning_centernet.data.keypoints import move_keypoints
 from lightning_centernet.data.sample import Sample
+from lightning_centernet.data.warping import aligned, warp
 from lightning_centernet.geometry.affine import determinant, similarity, transform_boxes
 from lightning_centernet.geometry.camera import transform_calibration
 from lightning_centernet.geometry.size import as_input_size
@@ -82,7 +81,7 @@ class Transform:
     def _matrix(self, size: tuple[int, int], generator: np.random.Generator) -> Tensor:
         if self.augmentation is None:
             return letterbox(size, self.input_size)
-        return self.augmentation.matrix(size, self.input_size, generator)
+        return aligned(self.augmentation.matrix(size, self.input_size, generator), self.input_size[1])
 
     def _scale(self, size: tuple[int, int], matrix: Tensor) -> Tensor:
         zoom = abs(determinant(matrix)) ** 0.5
@@ -109,41 +108,3 @@ def letterbox(size: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
     """Fit a picture of `size` into the middle of the input, both (height, width). Returns (2, 3) float64."""
     center = (size[1] / 2, size[0] / 2)
     return similarity(center, whole_extent(size, input_size), 0.0, (input_size[1], input_size[0]))
-
-
-def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Warp a picture bilinearly; what lies outside it is black.
-
-    A picture that would shrink by more than half is first averaged down by a whole number, for bilinear sampling would
-    leave out pixels. That changes no position: the matrix takes it into account.
-
-    Args:
-        image: (h, w, 3).
-        matrix: (2, 3) from the picture's to the output's continuous pixel coordinates.
-        output_size: height and width.
-    """
-    (a, b, x), (c, d, y) = matrix.tolist()
-    shrink = int(round(abs(determinant(matrix)) ** -0.5, 6))  # rounded, for 4.999... is five
-    if shrink > 1:
-        height, width = image.shape[:2]
-        smaller = (max(width // shrink, 1), max(height // shrink, 1))
-        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        a, c = a * width / smaller[0], c * width / smaller[0]
-        b, d = b * height / smaller[1], d * height / smaller[1]
-    # OpenCV counts from the middle of the first pixel.
-    pixels = np.array([[a, b, x + (a + b - 1) / 2], [c, d, y + (c + d - 1) / 2]])
-    # OpenCV takes half the time for four channels, with the same result. It makes a buffer anew if the size differs.
-    size = (output_size[1], output_size[0])
-    _buffers.padded = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, _buffers.padded)
-    _buffers.warped = cv2.warpAffine(_buffers.padded, pixels, size, _buffers.warped, flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(_buffers.warped, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
-
-
-class _Buffers(threading.local):
-    """Each thread's last picture of four channels, kept because new memory takes a sixth of a picture's time."""
-
-    padded: NDArray[Any] | None = None
-    warped: NDArray[Any] | None = None
-
-
-_buffers = _Buffers()

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from lightning_centernet.data import Augmentation, Sample, Transform, letterbox, warp
+from lightning_centernet.data import Augmentation, Sample, Transform
 from lightning_centernet.errors import UserError
-from lightning_centernet.geometry.affine import compose, invert, similarity, transform_boxes
+from lightning_centernet.geometry.affine import invert, transform_boxes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 
@@ -25,70 +22,6 @@ def sample(image: np.ndarray, boxes: list[list[float]]) -> Sample:
         "area": np.ones(count, np.float32),
     }
     return Sample(image, objects, 5, "some.png")
-
-
-def slow_warp(image: np.ndarray, matrix: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Sample the picture at the middle of each output pixel, with torch."""
-    height, width = image.shape[:2]
-    y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
-    points = torch.stack([x, y, torch.ones_like(x)], dim=-1).double() @ invert(matrix).mT
-    grid = points / torch.tensor([width, height]) * 2 - 1
-    pixels = torch.from_numpy(image).permute(2, 0, 1).double()[None]
-    return functional.grid_sample(pixels, grid[None], align_corners=False)[0].permute(1, 2, 0).numpy()
-
-
-@pytest.mark.parametrize("rotation", [0.0, 25.0])
-@pytest.mark.parametrize("scale", [30.0, 53.0, 80.0])
-def test_warp_equals_sampling_with_torch(rotation: float, scale: float) -> None:
-    matrix = similarity((25.3, 19.1), scale, rotation, (64, 48))
-    expected = slow_warp(NOISE, matrix, (48, 64))
-    difference = np.abs(warp(NOISE, matrix, (48, 64)) - expected)
-    assert difference.max() < 8  # OpenCV interpolates at 32nds of a pixel: at most 255 / 32 in noise
-    assert difference.mean() < 1
-
-
-def test_identity_and_flip_move_no_pixel() -> None:
-    identity = letterbox((37, 53), (37, 53))
-    np.testing.assert_array_equal(warp(NOISE, identity, (37, 53)), NOISE)
-    mirror = torch.tensor([[-1.0, 0.0, 53.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-    np.testing.assert_array_equal(warp(NOISE, compose(mirror, identity), (37, 53)), NOISE[:, ::-1])
-
-
-def test_pictures_one_after_another_and_at_once() -> None:
-    """They share memory that is kept, and must not share pixels."""
-    pictures = [
-        np.random.default_rng(seed).integers(0, 256, (400 + seed % 2, 600, 3), dtype=np.uint8) for seed in range(12)
-    ]
-
-    def untouched(picture: np.ndarray) -> np.ndarray:
-        size = picture.shape[:2]
-        return warp(picture, letterbox(size, size), size)
-
-    with ThreadPoolExecutor(4) as threads:
-        for found in ([untouched(picture) for picture in pictures], [*threads.map(untouched, pictures * 5)]):
-            for one, picture in zip(found, itertools.cycle(pictures), strict=False):
-                np.testing.assert_array_equal(one, picture)
-
-
-@pytest.mark.parametrize("factor", [2, 5])
-def test_a_large_picture_is_averaged(factor: int) -> None:
-    fine = np.random.default_rng(1).integers(0, 256, (40 * factor, 60 * factor, 3), dtype=np.uint8)
-    average = fine.reshape(40, factor, 60, factor, 3).mean(axis=(1, 3))
-    small = warp(fine, letterbox(fine.shape[:2], (40, 60)), (40, 60))
-    np.testing.assert_allclose(small, average, atol=1)
-
-
-@pytest.mark.parametrize("size", [(1003, 777), (500, 2999)])
-def test_shrinking_moves_no_edge(size: tuple[int, int]) -> None:
-    image = np.zeros((*size, 3), np.uint8)
-    image[size[0] // 3 :, size[1] // 5 :] = 255
-    matrix = letterbox(size, (128, 160))
-    box = torch.tensor([[size[1] // 5, size[0] // 3, size[1], size[0]]], dtype=torch.float64)
-    x1, y1, x2, y2 = transform_boxes(box, matrix)[0].tolist()
-    mass = warp(image, matrix, (128, 160)).sum(dtype=np.float64) / 3 / 255
-    assert mass == pytest.approx((x2 - x1) * (y2 - y1), rel=0.01)
-    columns = warp(image, matrix, (128, 160))[int(y1 + y2) // 2, :, 0] / 255
-    assert int(x2) - columns[: int(x2)].sum() == pytest.approx(x1, abs=0.1)
 
 
 def painted(width: int, height: int, box: list[int]) -> Sample:
