@@ -14,7 +14,7 @@ from lightning_centernet.data.several import SeveralData, several_data
 from lightning_centernet.data.street import Street, street_data
 from lightning_centernet.data.transforms import Transform, letterbox
 from lightning_centernet.data.voc import read_voc
-from lightning_centernet.data.warping import aligned, warp
+from lightning_centernet.data.warping import align_crop, warp
 
 __all__ = [
     "Augmentation",
@@ -27,7 +27,7 @@ __all__ = [
     "SeveralData",
     "Street",
     "Transform",
-    "aligned",
+    "align_crop",
     "coco_data",
     "inspect_data",
     "inspect_dataset",

@@ -15,7 +15,7 @@ from lightning_centernet.data.boxes3d import move_boxes3d
 from lightning_centernet.data.color import mean_gray
 from lightning_centernet.data.keypoints import move_keypoints
 from lightning_centernet.data.sample import Sample
-from lightning_centernet.data.warping import aligned, warp
+from lightning_centernet.data.warping import align_crop, warp
 from lightning_centernet.geometry.affine import determinant, similarity, transform_boxes
 from lightning_centernet.geometry.camera import transform_calibration
 from lightning_centernet.geometry.size import as_input_size
@@ -81,7 +81,7 @@ class Transform:
     def _matrix(self, size: tuple[int, int], generator: np.random.Generator) -> Tensor:
         if self.augmentation is None:
             return letterbox(size, self.input_size)
-        return aligned(self.augmentation.matrix(size, self.input_size, generator), self.input_size[1])
+        return align_crop(self.augmentation.matrix(size, self.input_size, generator), self.input_size[1])
 
     def _scale(self, size: tuple[int, int], matrix: Tensor) -> Tensor:
         zoom = abs(determinant(matrix)) ** 0.5

@@ -22,37 +22,42 @@ def warp(image: NDArray[np.uint8], matrix: Tensor, output_size: tuple[int, int])
     A picture that would shrink by more than half is first averaged down by a whole number, for bilinear sampling would
     leave out pixels. That changes no position: the matrix takes it into account.
 
+    An upright map whose edges are whole pixels, as `align_crop` makes them, takes half the time. Its outermost half
+    pixel then has the colour of the first one seen; otherwise it is blended with what lies before, as in the originals.
+
     Args:
         image: (h, w, 3).
-        matrix: (2, 3) from the picture's to the output's continuous pixel coordinates; fastest if it is `aligned`, but
-            then the first pixels of a crop are not blended with those before it.
+        matrix: (2, 3) from the picture's to the output's continuous pixel coordinates.
         output_size: height and width.
     """
     image, rows = _averaged(image, matrix)
     (a, b, x), (c, d, y) = rows
-    vertical, horizontal = _Axis(d, y), _Axis(-a, output_size[1] - x) if a < 0 else _Axis(a, x)
-    sizes = zip((vertical, horizontal), image.shape, output_size, strict=False)
+    vertical, horizontal = _Axis(d, y), _horizontal(a, x, output_size[1])
+    sizes = zip((vertical, horizontal), image.shape[:2], output_size, strict=True)
     if not (b == c == 0 and all(axis.resizes(size, output) for axis, size, output in sizes)):
         return _sampled(image, rows, output_size)
     upright = _resized(image, vertical, horizontal, output_size)
     return np.asarray(cv2.flip(upright, 1), dtype=np.uint8) if a < 0 else upright
 
 
-def aligned(matrix: Tensor, width: int) -> Tensor:
-    """Move an upright crop by at most half a pixel, so that `warp` can resize instead of sampling each pixel.
+def align_crop(matrix: Tensor, width: int) -> Tensor:
+    """Move a crop by at most half a pixel, of the picture or of the output, so that `warp` need not sample each pixel.
 
     Its left and upper edges (before it is mirrored) then lie between two pixels of the picture; where they lie outside
-    it, the picture's lie between two of the output. The originals draw the centres of their crops as whole pixels.
+    it, the picture's lie between two of the output.
 
     Args:
-        matrix: (2, 3) float64, as for `warp`; one that rotates comes back as it is.
+        matrix: (2, 3) float64 on the host, as for `warp`. One that is not upright, or that shrinks by half or more,
+            comes back as it is.
         width: of the output.
     """
     (a, b, x), (c, d, y) = matrix.tolist()
-    if not (b == c == 0 < d):
+    if not (b == c == 0 and min(abs(a), d) > 0.5):
         return matrix
-    x = width - _Axis(-a, width - x).aligned if a < 0 else _Axis(a, x).aligned
-    return torch.tensor([[a, 0, x], [0, d, _Axis(d, y).aligned]], dtype=matrix.dtype)
+    offset = _horizontal(a, x, width).whole_offset
+    return torch.tensor(
+        [[a, 0, width - offset if a < 0 else offset], [0, d, _Axis(d, y).whole_offset]], dtype=matrix.dtype
+    )
 
 
 class _Axis(NamedTuple):
@@ -72,7 +77,7 @@ class _Axis(NamedTuple):
         return max(round(self.offset), 0)
 
     @property
-    def aligned(self) -> float:
+    def whole_offset(self) -> float:
         """The nearest offset by which it begins there exactly."""
         return self.edge - self.first * self.zoom
 
@@ -81,11 +86,18 @@ class _Axis(NamedTuple):
         return slice(self.first, self.first + math.ceil(max(output - self.edge, 0) / self.zoom) + 1)
 
     def resizes(self, size: int, output: int) -> bool:
-        """Whether the picture, of this size, has to be resized only, and OpenCV would not just copy it."""
-        if self.zoom < 0.5 or abs(self.aligned - self.offset) > _EXACT:
+        """Whether resizing what is seen of a picture of this size is right, and not far more than is needed."""
+        if self.zoom <= 0.5 or abs(self.whole_offset - self.offset) > _EXACT:
             return False
         part = len(range(size)[self.seen(output)])
-        return part > 0 and (self.zoom == 1 or round(part * self.zoom) != part)
+        resized = round(part * self.zoom)
+        # OpenCV copies where both sizes are the same, though the zoom may be a little more or less than one.
+        return 0 < resized <= 2 * output and (self.zoom == 1 or resized != part)
+
+
+def _horizontal(a: float, x: float, width: int) -> _Axis:
+    """Give the axis of a row, before it is mirrored if it is."""
+    return _Axis(-a, width - x) if a < 0 else _Axis(a, x)
 
 
 def _averaged(image: NDArray[np.uint8], matrix: Tensor) -> tuple[NDArray[np.uint8], _Rows]:

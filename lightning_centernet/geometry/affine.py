@@ -59,10 +59,7 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
 
 
 def transform_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
-    """Map (..., N, 4) boxes to the upright boxes round their mapped corners; the result has the boxes' dtype."""
-    # The least of a sum is where each part is least: at the box's low edge if its factor is positive, else at the high.
-    positive, negative = matrix[..., :2].clamp(min=0), matrix[..., :2].clamp(max=0)
-    low, high = torch.cat([positive, negative], dim=-1), torch.cat([negative, positive], dim=-1)
-    offset = matrix[..., 2].unsqueeze(-2)
-    mapped = boxes.to(matrix.dtype) @ torch.cat([low, high], dim=-2).mT + torch.cat([offset, offset], dim=-1)
-    return mapped.to(boxes.dtype)
+    """Map (..., N, 4) boxes to the upright boxes round their mapped corners."""
+    corners = torch.unflatten(boxes[..., [0, 1, 2, 1, 2, 3, 0, 3]], -1, (4, 2)).flatten(-3, -2)
+    corners = torch.unflatten(transform_points(corners, matrix), -2, (-1, 4))
+    return torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1)

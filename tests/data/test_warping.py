@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_centernet.data import Augmentation, Sample, Transform, aligned, letterbox, warp
+from lightning_centernet.data import Augmentation, Sample, Transform, align_crop, letterbox, warp, warping
 from lightning_centernet.geometry.affine import compose, invert, similarity, transform_boxes, transform_points
 
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
@@ -83,48 +84,103 @@ def test_shrinking_moves_no_edge(size: tuple[int, int]) -> None:
     assert int(x2) - columns[: int(x2)].sum() == pytest.approx(x1, abs=0.1)
 
 
+def affine(a: float, b: float, x: float, c: float, d: float, y: float) -> torch.Tensor:
+    return torch.tensor([[a, b, x], [c, d, y]], dtype=torch.float64)
+
+
 def crops(mirrored: bool) -> list[torch.Tensor]:
     """Upright crops that begin anywhere, inside and outside of the picture, larger and smaller."""
     chance = np.random.default_rng(5)
     centers, extents = chance.uniform(0, (53, 37), (60, 2)).tolist(), chance.uniform(20, 110, 60).tolist()
     matrices = [similarity((x, y), extent, 0.0, (64, 48)) for (x, y), extent in zip(centers, extents, strict=True)]
-    mirror = torch.tensor([[-1.0, 0.0, 64.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-    return [compose(mirror, matrix) for matrix in matrices] if mirrored else matrices
+    return [compose(affine(-1, 0, 64, 0, 1, 0), matrix) for matrix in matrices] if mirrored else matrices
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_an_aligned_crop_equals_sampling_with_torch(mirrored: bool) -> None:
+def assert_as_sampled(matrix: torch.Tensor, mirrored: bool = False) -> None:
+    """Where neither the picture's nor the crop's edge is near, which sampling blends with what lies beyond."""
     y, x = torch.meshgrid(torch.arange(48) + 0.5, torch.arange(64) + 0.5, indexing="ij")
-    for matrix in crops(mirrored):
-        moved = aligned(matrix, 64)
-        difference = np.abs(warp(NOISE, moved, (48, 64)) - slow_warp(NOISE, moved, (48, 64))).max(-1)
-        points = transform_points(torch.stack([x, y], dim=-1).double(), invert(moved)).numpy()
-        begin = transform_points(torch.tensor([[64.0 * mirrored, 0]]).double(), invert(moved)).numpy()
-        inside = np.minimum(points, np.array([53, 37]) - points).min(-1)
-        assert difference[(inside > 0.5) & (np.abs(points - begin) > 0.5).all(-1)].max() < 8  # as above
-        assert difference[inside < -0.5].max(initial=0) == 0
+    difference = np.abs(warp(NOISE, matrix, (48, 64)) - slow_warp(NOISE, matrix, (48, 64))).max(-1)
+    points = transform_points(torch.stack([x, y], dim=-1).double(), invert(matrix)).numpy()
+    begin = transform_points(torch.tensor([[64.0 * mirrored, 0]]).double(), invert(matrix)).numpy()
+    inside = np.minimum(points, np.array([53, 37]) - points).min(-1)
+    assert difference[(inside > 0.5) & (np.abs(points - begin) > 0.5).all(-1)].max() < 8  # as above
+    assert difference[inside < -0.5].max(initial=0) == 0
+
+
+@pytest.fixture
+def resized(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Collect the pictures that were resized only."""
+    calls: list[object] = []
+    resize = warping._resized
+    monkeypatch.setattr(warping, "_resized", lambda image, *axes: (calls.append(image), resize(image, *axes))[1])
+    return calls
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_alignment_moves_by_half_a_pixel_at_most(mirrored: bool) -> None:
+def test_an_aligned_crop_equals_sampling_with_torch(mirrored: bool, resized: list[object]) -> None:
     for matrix in crops(mirrored):
-        moved = aligned(matrix, 64)
+        assert_as_sampled(align_crop(matrix, 64), mirrored)
+    assert len(resized) > 50  # the others are close to a zoom of one
+
+
+@pytest.mark.parametrize(
+    ("matrix", "only_resized"),
+    [
+        (affine(1.7, 0, -3.4, 0, 0.8, 5), True),  # two zooms
+        (affine(1.7, 0, -3.3, 0, 0.8, 5), False),  # begins within a pixel
+        (affine(1.7, 0, -3.401, 0, 0.8, 5), False),
+        (affine(1.25, 0.2, 0, 0, 1.25, 0), False),  # a shear
+        (affine(1.25, 0, 0, 0.1, 1.25, 0), False),
+        (affine(0.99, 0, 0, 0, 0.99, 0), False),  # OpenCV would copy a part of 37 rows
+        (affine(0.6, 0, 0, 0, -0.6, 40), False),  # upside down
+    ],
+)
+def test_maps_that_resize_and_others(matrix: torch.Tensor, only_resized: bool, resized: list[object]) -> None:
+    assert_as_sampled(matrix)
+    assert bool(resized) == only_resized
+
+
+@pytest.mark.parametrize(
+    "picture", [np.full((1, 1024, 3), 255, np.uint8), np.full((1024, 1, 3), 255, np.uint8), NOISE[:1, :1]]
+)
+def test_pictures_of_one_pixel_and_of_one_line(picture: np.ndarray) -> None:
+    height, width = picture.shape[:2]
+    for zoom in (0.3, 0.5, 0.51, 1.0, 40.0, 1e5):  # the last one shows a part of a pixel, and must not take gigabytes
+        seen = warp(picture, affine(zoom, 0, 0, 0, zoom, 0), (64, 96))
+        assert seen.shape == (64, 96, 3)
+        assert not seen[math.ceil((height + 0.5) * zoom) + 1 :].any()
+        assert not seen[:, math.ceil((width + 0.5) * zoom) + 1 :].any()
+        if zoom >= 1:
+            middle = seen[int(min(height * zoom, 64)) // 2, int(min(width * zoom, 96)) // 2]
+            assert (middle >= 0.2 * picture[0, 0]).all()  # less where it is blended with what is beside it
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_alignment_moves_by_half_a_pixel_to_whole_ones(mirrored: bool) -> None:
+    for matrix in crops(mirrored):
+        moved = align_crop(matrix, 64)
         torch.testing.assert_close(moved[:, :2], matrix[:, :2], rtol=0, atol=0)
-        assert (moved - matrix)[:, 2].abs().max() <= 0.5 * max(matrix[1, 1].item(), 1)
-        torch.testing.assert_close(aligned(moved, 64), moved, rtol=0, atol=1e-9)
-    turned = similarity((25, 19), 30, 25, (64, 48))
-    assert aligned(turned, 64) is turned
+        zoom = matrix[1, 1].item()
+        assert (moved - matrix)[:, 2].abs().max() <= 0.5 * max(zoom, 1) + 1e-9
+        offsets = torch.stack([64 - moved[0, 2] if mirrored else moved[0, 2], moved[1, 2]])
+        pixels = torch.where(offsets < 0, offsets / zoom, offsets)  # of the picture, or of the output
+        torch.testing.assert_close(pixels, pixels.round(), rtol=0, atol=1e-9)
 
 
-def test_training_crops_are_aligned() -> None:
+@pytest.mark.parametrize("matrix", [similarity((25, 19), 30, 25, (64, 48)), affine(0.6, 0, 0.3, 0, -0.6, 40.3)])
+def test_what_is_not_upright_is_not_aligned(matrix: torch.Tensor) -> None:
+    assert align_crop(matrix, 64) is matrix
+
+
+def test_training_crops_are_resized(resized: list[object]) -> None:
     transform = Transform((96, 128), Augmentation())
     objects = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, int), "ignore": np.zeros(0, bool)}
     for seed in range(8):
-        matrix = transform(Sample(NOISE, objects, 0, ""), np.random.default_rng(seed))["transform"]
-        torch.testing.assert_close(aligned(matrix, 128), matrix, rtol=0, atol=1e-9)
+        transform(Sample(NOISE, objects, 0, ""), np.random.default_rng(seed))
+    assert len(resized) == 8
 
 
+@pytest.mark.parametrize("zoom", [1.0, 1.25])
 @pytest.mark.parametrize("offset", [-500.0, 500.0])
-def test_what_lies_outside_is_black(offset: float) -> None:
-    matrix = torch.tensor([[1.25, 0, offset], [0, 1.25, 3]], dtype=torch.float64)
-    assert not warp(NOISE, matrix, (48, 64)).any()
+def test_what_lies_outside_is_black(zoom: float, offset: float) -> None:
+    assert not warp(NOISE, affine(zoom, 0, offset, 0, zoom, 3), (48, 64)).any()
