@@ -25,11 +25,12 @@ POSE = {"hm": 1, "wh": 2, "reg": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}
 MOT = {"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "ltrb_amodal": 4}
 
 
-def rival(heads, dtype=torch.float32, layout=torch.contiguous_format, **sizes):
-    """The layout is that of all maps, as a batch from `prepare` has it too."""
+def rival(heads, dtype=torch.float32, layout=torch.contiguous_format, targets_alike=True, **sizes):
+    """The layout is that of all maps, as a batch from `prepare` has it too, or of the outputs alone."""
     heads, leaves = standard_heads(heads), {}
     batch, criterion = fake_batch(heads, **sizes), GenericLoss(heads)
-    batch |= {name: batch[name].contiguous(memory_format=layout) for name in ("hm", "hm_hp") if name in heads}
+    if targets_alike:
+        batch |= {name: batch[name].contiguous(memory_format=layout) for name in ("hm", "hm_hp") if name in heads}
     outputs = fake_outputs(heads, batch_size=sizes["batch_size"], grid=sizes["grid"])
     outputs = {name: output.to(dtype, memory_format=layout) for name, output in outputs.items()}
 
@@ -70,6 +71,11 @@ def assert_small(step, outputs, working_copies=0):
     assert peak_memory(step) <= 1.1 * sum(output.nbytes for output in outputs.values()) + working_copies
 
 
+def test_memory_where_outputs_and_heat_map_lie_differently():
+    """Of maps that would be compiled together with other heads if they lay alike."""
+    assert_small(*rival(NUSCENES, layout=torch.channels_last, targets_alike=False, batch_size=4, grid=(112, 200)))
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("heads", [DETECTION, NUSCENES, POSE, MOT], ids=["detection", "nuscenes", "pose", "mot"])
@@ -81,12 +87,18 @@ def test_memory_of_large_maps(monkeypatch, heads, dtype, layout):
     assert_small(step, outputs, 0 if dtype == torch.float32 else 5 * 4 * 4 * kernel.BLOCK)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout):
+@pytest.mark.parametrize(
+    ("layout", "alike"),
+    [(torch.contiguous_format, True), (torch.channels_last, True), (torch.channels_last, False)],
+    ids=["channels first", "channels last", "both"],
+)
+@pytest.mark.parametrize("focal", ["sparse", "dense"])
+def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout, alike, focal):
     """Those that are too large to be compiled together with other heads."""
     monkeypatch.setattr(joint_pass, "TOO_LARGE", 1)
     monkeypatch.setattr(focal_pass, "_over_map", compiled := CompiledOnce(focal_pass._run, "the focal loss"))
-    assert_small(*rival(DETECTION, layout=layout, batch_size=2, grid=(128, 128), objects=20, slots=64))
+    heads = DETECTION | {"hm": {"channels": 80, "focal": focal}}
+    assert_small(*rival(heads, layout=layout, targets_alike=alike, batch_size=2, grid=(128, 128), objects=20, slots=64))
     assert compiled.compiled
     assert not compiled.failed
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_images, as_lines, blocks
+from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_parts, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision, precise_sum
 from lightning_centernet.losses.sigmoids import Sigmoids, limit, sigmoids, sigmoids_of_map
 
@@ -67,9 +67,10 @@ def plain_sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
     logits = full_precision(maps.logits)
     limited = limit(logits) if choices.clamp else limit(logits).detach() + (logits - logits.detach())
     # Polynomials are good for values only: their own derivatives are off by more, and wrong at 0.
-    gains, _, count = _of_map(limited, full_precision(maps.heatmap), choices, maps.listed is None, sigmoids)
+    heatmap = full_precision(maps.heatmap)
+    gains, _ = _of_map(limited, heatmap, choices, maps.listed is None, sigmoids)
     if maps.listed is None:
-        return -precise_sum(gains), count
+        return -precise_sum(gains), (heatmap == 1).sum(dtype=gains.dtype)
     mask = full_precision(maps.listed.mask)
     gains_of_objects, _ = _focal(sigmoids(-limited[index_objects(maps.listed, logits.shape[3])]), mask, choices)
     return -precise_sum(gains) - gains_of_objects.sum(), mask.sum()
@@ -81,7 +82,7 @@ def one_pass(
     """Return the same; write the gradient by the logits, times the scale, where there is room for it."""
     tensors = [maps.logits, maps.heatmap] if gradient is None else [maps.logits, maps.heatmap, gradient]
     lines, layout = as_lines(tensors)
-    parts = [lines] if layout else alike_images(tensors)
+    parts = [lines] if layout else alike_parts(tensors)
     if maps.listed is None:
         gain, count = _add([_over_lines(part, scale, choices, dense=True)[:2] for part in parts])
         return -gain, count
@@ -96,13 +97,13 @@ def one_pass(
 
 def sum_and_slopes(maps: Maps, choices: Choices) -> tuple[Tensor, ...]:
     """Return the sum, the number of objects, and the slopes of all cells as background and of listed objects."""
-    logits = full_precision(maps.logits)
-    gains, slopes, count = _of_map(limit(logits), full_precision(maps.heatmap), choices, maps.listed is None)
+    logits, heatmap = full_precision(maps.logits), full_precision(maps.heatmap)
+    gains, slopes = _of_map(limit(logits), heatmap, choices, maps.listed is None)
     slopes = _finish(slopes, logits, None, choices)
     if logits.is_contiguous(memory_format=torch.channels_last):  # the heat map may lie in another layout
         slopes = slopes.contiguous(memory_format=torch.channels_last)
     if maps.listed is None:
-        return -_add_up(gains), count, slopes
+        return -_add_up(gains), (heatmap == 1).sum(dtype=gains.dtype), slopes
     cells, mask = index_objects(maps.listed, logits.shape[3]), full_precision(maps.listed.mask)
     gain, slopes_of_objects = _of_objects(logits[cells], mask, None, choices)
     return -_add_up(gains) - gain, mask.sum(), slopes, slopes_of_objects
@@ -174,11 +175,14 @@ _multiply = CompiledOnce(lambda maps, scale: maps[0].mul_(scale), "the scaling o
 
 
 def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, dense: bool) -> tuple[Tensor, Tensor]:
-    logits = full_precision(maps[0])
-    gains, slopes, count = _of_map(limit(logits), full_precision(maps[1]), choices, dense)
+    logits, heatmap = full_precision(maps[0]), full_precision(maps[1])
+    gains, slopes = _of_map(limit(logits), heatmap, choices, dense)
     if len(maps) == 3:
         maps[2].copy_(_finish(slopes, logits, scale, choices))
-    return _add_up(gains), count
+    if not dense:
+        return _add_up(gains), gains.new_zeros(())
+    # Counted in one loop with the gains, which would be kept, of the whole map, for a second loop otherwise.
+    return _add_up(gains), ((heatmap == 1) + 0 * gains).sum()
 
 
 def _add_up(gains: Tensor) -> Tensor:
@@ -227,15 +231,15 @@ def _of_map(
     choices: Choices,
     dense: bool,
     sigmoids_of: Callable[[Tensor], Sigmoids] = sigmoids_of_map,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each cell's negative cost, the cost's derivative by the logit, and the number of objects if dense."""
+) -> tuple[Tensor, Tensor]:
+    """Return each cell's negative cost, and the cost's derivative by the logit."""
     weight = _background(heatmap, choices.beta)
     if not dense:
-        return *_focal(sigmoids_of(limited), weight, choices), heatmap.new_zeros(())
+        return _focal(sigmoids_of(limited), weight, choices)
     positive = heatmap == 1
     turned = torch.where(positive, -limited, limited)
     gains, slopes = _focal(sigmoids_of(turned), weight.masked_fill(positive, 1.0), choices)
-    return gains, torch.where(positive, -slopes, slopes), positive.sum().to(heatmap.dtype)
+    return gains, torch.where(positive, -slopes, slopes)
 
 
 def _focal(mistake: Sigmoids, weight: Tensor, choices: Choices) -> tuple[Tensor, Tensor]:

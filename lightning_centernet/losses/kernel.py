@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from lightning_centernet.errors import UserError
 WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of a millisecond
 UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**15  # elements for each of at most four threads: the copies fit into a core's cache; torch divides no further
+PARTS = 32  # into which maps that do not lie alike are divided, so that copies need a thirtieth of their memory
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 # Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
 KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
@@ -66,22 +68,33 @@ class CompiledOnce:
             return result
 
 
-def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
-    """View maps (B, C, h, w) without gaps in memory as (B, C, h w) or (B, h w, C), as they lie; leave others."""
+def layout_of(maps: Sequence[Tensor]) -> Layout | None:
+    """Tell how maps (B, C, h, w) lie in memory, if they lie alike and without gaps."""
     if all(values.is_contiguous() for values in maps):
-        return [values.flatten(2) for values in maps], "channels first"
-    if all(values.is_contiguous(memory_format=torch.channels_last) for values in maps):
-        return [values.permute(0, 2, 3, 1).flatten(1, 2) for values in maps], "channels last"
-    return list(maps), None
+        return "channels first"
+    return "channels last" if all(values.is_contiguous(memory_format=torch.channels_last) for values in maps) else None
 
 
-def alike_images(maps: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Give logits, heat map and gradient, if there is one, image by image, as lines where that takes copying inputs."""
+def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
+    """View maps (B, C, h, w) that lie alike as (B, C, h w) or (B, h w, C), as they lie; leave others."""
+    layout = layout_of(maps)
+    if layout == "channels first":
+        return [values.flatten(2) for values in maps], layout
+    if layout == "channels last":
+        return [values.permute(0, 2, 3, 1).flatten(1, 2) for values in maps], layout
+    return list(maps), layout
+
+
+def alike_parts(maps: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Give logits, heat map and gradient, if there is one, part by part, as lines where that takes copying inputs."""
     last = maps[0].is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    for logits, heatmap, *gradient in zip(*(torch.split(values, 1) for values in maps), strict=True):
-        inputs = [values.contiguous(memory_format=layout) for values in (logits, heatmap)]
-        yield as_lines([*inputs, *gradient])[0]
+    layout, axis = (torch.channels_last, 2) if last else (torch.contiguous_format, 1)
+    size = max(maps[0].numel() // PARTS, WORTH_COMPILING)
+    rows = math.ceil(size * maps[0].shape[axis] / max(maps[0][0].numel(), 1))
+    for image in zip(*(torch.split(values, 1) for values in maps), strict=True):
+        for logits, heatmap, *gradient in zip(*(torch.split(values, rows, axis) for values in image), strict=True):
+            inputs = [values.contiguous(memory_format=layout) for values in (logits, heatmap)]
+            yield as_lines([*inputs, *gradient])[0]
 
 
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
