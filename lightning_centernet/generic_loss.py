@@ -16,6 +16,7 @@ from lightning_centernet.heads import Head, HeadSpec, standard_heads
 from lightning_centernet.heads.spec import raw_output, target
 from lightning_centernet.losses import Contribution, Ratio, SumOverRanks, average, full_precision
 from lightning_centernet.losses.joint_pass import Expected, JointPass
+from lightning_centernet.losses.kernel import layout_of
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 Normalize: TypeAlias = Literal["process", "global"]
@@ -97,6 +98,8 @@ class GenericLoss(nn.Module):
         if together or self.parameters_of or not self.known:
             return _losses(outputs, batch, self.heads, present, _sum_over_ranks if together else None)
         targets = {key: values for key, values in batch.items() if isinstance(values, Tensor) and key != "image"}
+        if not _lie_alike(outputs, [targets[name] for name in self.heads if name in targets]):
+            return _losses(outputs, targets, self.heads, present)
         return _in_one_pass(outputs, targets, self._expected, self.heads, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
@@ -140,6 +143,12 @@ def _losses(
         given = head.criterion(output, batch)
         contributions.append([_constant(given)] if isinstance(given, Tensor) else given)
     return average(contributions, sum_over_ranks)
+
+
+def _lie_alike(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
+    """Tell if heat maps on the host lie in memory as the outputs do; one pass over all would copy them otherwise."""
+    maps = [*outputs, *(values for values in targets if values.ndim == 4)]
+    return outputs[0].device.type != "cpu" or layout_of(maps) is not None
 
 
 _in_one_pass = JointPass(_losses, "the loss of all heads")

@@ -59,9 +59,8 @@ class JointPass:
             return False
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return False
-        if outputs[0].device.type == "cpu" and not _suit_a_loop([*outputs, *targets.values()]):
-            return False
-        return self.compiled.pays(outputs)
+        too_large = outputs[0].device.type == "cpu" and max(output.numel() for output in outputs) >= TOO_LARGE
+        return not too_large and self.compiled.pays(outputs)
 
     def _run(
         self,
@@ -141,12 +140,6 @@ def _differentiable(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor) -> Gr
 def _split(tensors: Sequence[Tensor], keys: Sequence[str]) -> tuple[Sequence[Tensor], Tensors]:
     outputs = tensors[: len(tensors) - len(keys)]
     return outputs, dict(zip(keys, tensors[len(outputs) :], strict=True))
-
-
-def _suit_a_loop(tensors: Sequence[Tensor]) -> bool:
-    """Tell if maps are not too large and lie alike, as otherwise the pass would copy some of them."""
-    maps = [values for values in tensors if values.ndim == 4]
-    return max(values.numel() for values in maps) < TOO_LARGE and kernel.layout_of(maps) is not None
 
 
 def _foreseen(expected: Expected, device: torch.device) -> Tensor | None:
