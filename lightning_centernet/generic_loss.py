@@ -56,6 +56,8 @@ class GenericLoss(nn.Module):
             allowed = get_args(Normalize)
             hint = did_you_mean(normalize, allowed)
             raise UserError(f"model.normalize={normalize}: must be one of {', '.join(allowed)}{hint}")
+        if not isinstance(weighting, nn.Module | None):
+            raise UserError(f'weighting={weighting!r} must be a module, such as make_weighting("kendall", weights)')
         self.heads = standard_heads(heads)
         self.normalize = normalize
         self.weighting = weighting or FixedWeights({name: head.weight for name, head in self.heads.items()})
@@ -80,6 +82,8 @@ class GenericLoss(nn.Module):
             UserError: an output, the mask of a target or all targets are missing, or shapes do not fit.
         """
         stacks = [outputs] if isinstance(outputs, Mapping) else list(outputs)
+        if not stacks:
+            raise UserError("the outputs are an empty list: give one dict of head names to tensors for each stack")
         present = [is_labelled(head, batch) for head in self.heads.values()]
         self._report_missing(present, batch)
         device = raw_output(stacks[0], next(iter(self.heads.values()))).device
@@ -136,6 +140,7 @@ def _losses(
             continue
         if head.at != "map":
             key = INDEX[head.at]
+            _require_images(target(batch, head, key), key, output)
             cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
             others = [by_name[name] for name in head.reads if name in by_name]
             read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
@@ -152,6 +157,11 @@ def _lie_alike(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
 
 
 _in_one_pass = JointPass(_losses, "the loss of all heads")
+
+
+def _require_images(index: Tensor, key: str, output: Tensor) -> None:
+    if index.shape[0] != output.shape[0]:
+        raise UserError(f"the batch's `{key}` is of {index.shape[0]} images, the outputs of {output.shape[0]}")
 
 
 def _constant(loss: Tensor) -> Ratio:

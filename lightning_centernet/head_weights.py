@@ -191,6 +191,8 @@ def plain_weighting(spec: WeightingSpec) -> dict[str, Any] | None:
 
 
 def _require_heads(key: str, named: Iterable[str], heads: Mapping[str, float]) -> None:
+    if isinstance(named, str):
+        raise UserError(f"{key}={named} must be a list of heads: {key}=[{named}]")
     for name in named:
         if name not in heads:
             known = f"{', '.join(heads)}{did_you_mean(name, heads)}"

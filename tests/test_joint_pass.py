@@ -287,8 +287,18 @@ class TestGraph:
                 patch.setattr(module, name, value)
                 example.gradients()
             assert joint.compiled.compiled is None
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, torch.clone):  # as in a checkpoint
+            example.gradients()
+        assert joint.compiled.compiled is None
+        assert not joint.compiled.failed
         example.gradients()
         assert joint.compiled.compiled
+
+    def test_heat_map_that_lies_otherwise(self, joint, monkeypatch):
+        example = Example({"hm": 3, "wh": 2}, layout=torch.channels_last)
+        example.batch["hm"] = example.batch["hm"].contiguous()
+        assert_same(example, monkeypatch)
+        assert joint.compiled.compiled is None
 
 
 @pytest.mark.parametrize("at_once", [True, False])

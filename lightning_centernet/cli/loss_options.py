@@ -32,13 +32,15 @@ def join_loss_options(arguments: list[str]) -> list[str]:
         arguments: as `arrange` leaves them.
 
     Raises:
-        UsageError: there are options for a loss that neither the words nor the config name.
+        UsageError: there are options for a loss that neither the words nor the config name, or one has no value.
     """
     words: dict[str, list[_Word]] = {}
     for argument in arguments:
         match = _WORD.fullmatch(argument)
         if match:
             word = _Word(match["plus"], match["option"] or "name", list(_values(argument, match["value"])))
+            if not match["value"]:
+                raise UsageError(f"{argument} has no value: write one behind it, or leave the word out")
             words.setdefault(match["key"], []).append(word)
     joined = {key: own for key, own in words.items() if any(word.option != "name" for word in own)}
     if not joined:

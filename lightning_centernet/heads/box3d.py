@@ -14,7 +14,7 @@ from lightning_centernet.geometry.camera import focal_length
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.regression import Field, Points, Regression, read_field
 from lightning_centernet.heads.spec import target
-from lightning_centernet.losses import Elementwise, Named, UncertainLoss, depth_from_logits
+from lightning_centernet.losses import Elementwise, Named, UncertainLoss, depth_from_logits, full_precision
 from lightning_centernet.types import Batch, Detections, Tensors
 
 
@@ -51,7 +51,7 @@ class Depth(Regression):
         if self.uncertain and self.channels != 2:
             raise UserError(
                 f"head `{self.name}` has 2 channels with loss={self.compare.name}, depth and scale, not "
-                f"{self.channels}: leave the number out"
+                f"{self.channels}: leave the number out, or set heads.{self.name}.channels=2"
             )
         if self.focal is not None and not 0 < self.focal < math.inf:
             raise UserError(f"head `{self.name}`: focal={self.focal} must be a positive number of pixels, or null")
@@ -95,7 +95,7 @@ class Depth(Regression):
 
     def metres(self, values: Tensor) -> Tensor:
         """Turn raw outputs into metres."""
-        return values.float() if self.activation == "linear" else depth_from_logits(values)
+        return full_precision(values) if self.activation == "linear" else depth_from_logits(values)
 
     def object_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Compare the depths, each on its own scale."""

@@ -44,7 +44,7 @@ class Rotation(Head):
         if self.channels != wanted:
             raise UserError(
                 f"head `{self.name}` has {wanted} channels with loss={self.loss}, not {self.channels}: leave the "
-                f"number out"
+                f"number out, or set heads.{self.name}.channels={wanted}"
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Head(ABC):
             value = getattr(self, option, None)
             if not _fits(value, kind):
                 raise UserError(f"head `{self.name}`: {option}={value!r} is not {_describe(kind)}")
+        if not 0 <= self.weight < math.inf:
+            raise UserError(f"head `{self.name}`: weight={self.weight} must be a number of at least 0")
 
     @property
     def channels_per_class(self) -> int:

@@ -173,7 +173,9 @@ def _channels(name: str, standard: Standard, options: Mapping[str, Any], data: M
     if given is None and usual is None:
         raise UserError(f"head `{name}` needs its number of channels: set heads.{name}.channels")
     if None not in (given, standard.channels) and standard.fixed and given != usual:
-        raise UserError(f"head `{name}` has {usual} channels, not {given}: leave the number out")
+        why = f", as loss={named} needs" if named in standard.by_loss else ""
+        fix = f"leave the number out, or set heads.{name}.channels={usual}"
+        raise UserError(f"head `{name}` has {usual} channels, not {given}: {fix}{why}")
     return usual if given is None else given
 
 

@@ -9,23 +9,30 @@ round has no area.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.losses.options import require_choice
 from lightning_centernet.losses.weighting import matched, weighted
+
+IoUMode: TypeAlias = Literal["linear", "log"]
 
 EPSILON = 1e-7  # torchvision's
 
 
 @weighted
-def iou_loss(prediction: Tensor, target: Tensor, *, mode: Literal["linear", "log"] = "linear") -> Tensor:
+def iou_loss(prediction: Tensor, target: Tensor, *, mode: IoUMode = "linear") -> Tensor:
     """Return 1 - IoU, or -ln IoU as in UnitBox (Yu et al. 2016), for boxes (..., 4); of the shape (...).
 
     It has no gradient where the boxes do not overlap.
+
+    Raises:
+        UserError: the mode is unknown, or the shapes do not fit.
     """
+    require_choice("mode", mode, IoUMode)
     iou, _ = _Pair.of(prediction, target).overlap()
     return 1 - iou if mode == "linear" else -iou.clamp(min=EPSILON).log()
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.focal_pass import Listed, index_objects
 from lightning_centernet.losses.precision import full_precision
 from lightning_centernet.losses.terms import Ratio
@@ -31,7 +32,12 @@ def quality_focal_loss(prediction: Tensor, target: Tensor, *, beta: float = 2.0)
         prediction: logits of the probabilities p, of any shape.
         target: soft targets in [0, 1] of the same shape, such as the IoU of a detection or a heat map.
         beta: how little well predicted elements count; at least 1, for the gradient to be finite.
+
+    Raises:
+        UserError: `beta` is less, or the shapes differ.
     """
+    if not beta >= 1:
+        raise UserError(f"quality_focal_loss: beta={beta} must be a number of at least 1")
     prediction, target = matched(prediction, target)
     distance = (target - torch.sigmoid(prediction)).abs()
     return distance**beta * F.binary_cross_entropy_with_logits(prediction, target, reduction="none")

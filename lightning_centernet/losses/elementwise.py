@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.weighting import matched, weighted
+
+_STEEPEST = 80  # e to that is still a float32
 
 
 @weighted
@@ -49,8 +52,15 @@ def balanced_l1_loss(
         alpha: the smaller, the steeper for small differences.
         gamma: the slope of large differences.
         beta: where these begin; 1 in the paper.
+
+    Raises:
+        UserError: alpha is so small beside gamma that the slope has no number, or the shapes differ.
     """
     prediction, target = matched(prediction, target)
+    if gamma / alpha > _STEEPEST:
+        raise UserError(
+            f"balanced_l1: gamma={gamma} divided by alpha={alpha} must be at most {_STEEPEST}: choose a larger alpha"
+        )
     x, b = (prediction - target).abs() / beta, math.expm1(gamma / alpha)
     small = alpha / b * (b * x + 1) * torch.log1p(b * x) - alpha * x
     return beta * torch.where(x < 1, small, gamma * x + gamma / b - alpha)

@@ -43,7 +43,9 @@ class CompiledOnce:
         self.failed = False
 
     def pays(self, maps: Sequence[Tensor]) -> bool:
-        """Tell if compiling has not failed yet and the maps are worth it."""
+        """Tell if compiling has not failed yet, is possible here, and the maps are worth it."""
+        if torch._C._autograd._top_saved_tensors_default_hooks(False):  # as of a checkpoint; nothing compiles in them
+            return False
         return not self.failed and max(values.numel() for values in maps) >= WORTH_COMPILING
 
     def __call__(self, maps: Sequence[Tensor], *arguments: Any) -> Any:

@@ -44,6 +44,8 @@ def oks_loss(
         UserError: the number of sigmas is not that of the joints, or the shapes do not fit.
     """
     prediction, target = matched(prediction, target)
+    if prediction.ndim < 2 or prediction.shape[-1] != 2:
+        raise UserError(f"keypoints must have the shape (..., J, 2), not {tuple(prediction.shape)}")
     if area.shape != prediction.shape[:-2]:
         raise UserError(f"`area` must have the shape {tuple(prediction.shape[:-2])}, not {tuple(area.shape)}")
     if visible is not None and visible.shape != prediction.shape[:-1]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
 from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
 from lightning_centernet.losses.elementwise import (
@@ -19,10 +21,10 @@ from lightning_centernet.losses.elementwise import (
     wing_loss,
 )
 from lightning_centernet.losses.keypoints import COCO_SIGMAS, oks_loss
-from lightning_centernet.losses.options import complete_options
+from lightning_centernet.losses.options import complete_options, require_choice
 from lightning_centernet.losses.rotation import sin_cos_loss
 from lightning_centernet.losses.uncertainty import laplace_loss
-from lightning_centernet.losses.weighting import Reduction, check_reduction
+from lightning_centernet.losses.weighting import Reduction
 
 
 class WeightedLoss(nn.Module):
@@ -36,14 +38,16 @@ class WeightedLoss(nn.Module):
         **options: of the function.
 
     Raises:
-        UserError: the reduction or an option is unknown, or does not allow the value.
+        UserError: the reduction, the weight or an option is unknown, or does not allow the value.
     """
 
     function: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, *, reduction: Reduction = "mean", loss_weight: float = 1.0, **options: Any) -> None:
         super().__init__()
-        check_reduction(reduction)
+        require_choice("reduction", reduction, Reduction)
+        if not isinstance(loss_weight, int | float) or not math.isfinite(loss_weight):
+            raise UserError(f"{type(self).__name__}: loss_weight={loss_weight!r} must be a finite number")
         self.reduction, self.loss_weight = reduction, loss_weight
         self.options = complete_options(type(self).__name__, self.function, options)
 

@@ -125,6 +125,8 @@ def named_loss(spec: str | Mapping[str, Any], *kinds: type[Named]) -> Named:
         if name in kind.table:
             return kind(name, options)
     names = [each for kind in kinds for each in kind.table]
+    if any(name in kind.table for kind in Named.__subclasses__()):
+        raise UserError(f"unknown loss `{name}`: it can be {', '.join(names)}; `{name}` is for other kinds of heads")
     raise _unknown_loss(name, names)
 
 

@@ -52,12 +52,22 @@ def _checked(given: str, value: Any, kind: Any) -> Value:
             raise UserError(f"{given} must be a number above 0")
         return float(value)
     if get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence) or not all(map(_is_positive, value)):
+        if isinstance(value, str) or not isinstance(value, Sequence) or not value or not all(map(_is_positive, value)):
             raise UserError(f"{given} must be a list of numbers above 0")
         return tuple(map(float, value))
     if value not in get_args(kind):
         raise UserError(f"{given} must be one of {', '.join(get_args(kind))}")
     return str(value)
+
+
+def require_choice(name: str, value: object, allowed: Any) -> None:
+    """Refuse a value that is none of a `Literal`.
+
+    Raises:
+        UserError: naming it.
+    """
+    if value not in get_args(allowed):
+        raise UserError(f"{name}={value!r} is not one of {', '.join(map(repr, get_args(allowed)))}")
 
 
 def _is_positive(value: Any) -> bool:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_centernet.losses.named import ELEMENTWISE, Elementwise
+from lightning_centernet.losses.options import require_choice
 from lightning_centernet.losses.precision import full_precision, precise_sum
 from lightning_centernet.losses.terms import Average, Ratio, Term
 from lightning_centernet.losses.terms import average as mean
@@ -38,7 +39,11 @@ def regression_terms(
         loss: one of `Elementwise`, or its name.
         average: divide by the labelled `elements` (CenterTrack, CenterFusion, CenterNet's L1), by the labelled
             `objects` (CenterNet's smooth L1), or by all padded `slots` (CenterNet's 3D detection).
+
+    Raises:
+        UserError: the loss or the average is unknown.
     """
+    require_choice("average", average, Average)
     if mask.ndim < prediction.ndim:
         mask = mask.unsqueeze(-1 if prediction.ndim == 3 else 1)
     prediction, target, weight = (_rows(values) for values in (prediction, target, mask))

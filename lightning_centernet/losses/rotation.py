@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_centernet.losses.classification import cross_entropy
 from lightning_centernet.losses.named import Elementwise
+from lightning_centernet.losses.options import require_choice
 from lightning_centernet.losses.precision import full_precision
 from lightning_centernet.losses.terms import Term
 from lightning_centernet.losses.terms import average as mean
@@ -38,7 +39,11 @@ def rotation_terms(
         mask: (B, M), 1 where the angle is labelled.
         average: cross entropy over `labelled` objects (CenterFusion), or over all padded `slots`, an unlabelled one
             costing log 2 per bin (CenterNet, CenterTrack; a batch without a label then costs 2 log 2).
+
+    Raises:
+        UserError: the average is unknown.
     """
+    require_choice("average", average, RotationAverage)
     outside_logit, inside_logit, sine, cosine = torch.unflatten(full_precision(prediction), -1, (2, 4)).unbind(-1)
     inside, labelled = full_precision(bins), full_precision(mask).unsqueeze(-1)
     margin, weight = inside_logit - outside_logit, labelled

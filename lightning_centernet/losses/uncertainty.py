@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.weighting import matched, weighted
 
 
@@ -22,7 +23,13 @@ def laplace_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         (..., D).
+
+    Raises:
+        UserError: the shapes do not fit.
     """
+    if prediction.shape[-1:] != (2 * target.shape[-1],):
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise UserError(f"the prediction must have twice as many values as the target, and a scale for each: {shapes}")
     values, log_scale = prediction.chunk(2, dim=-1)
     values, target = matched(values, target)
     return (values - target).abs() * torch.exp(-log_scale) + log_scale

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from inspect import Signature, signature
-from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, get_args
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
+from lightning_centernet.losses.options import require_choice
 from lightning_centernet.losses.precision import full_precision, precise_sum
 
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
@@ -95,10 +97,10 @@ def reduce_loss(
         A scalar, or the elements. No elements make a zero that is attached to the graph.
 
     Raises:
-        UserError: the reduction is unknown, or is `sum` although there is an `avg_factor`, this is a number below 0 or
-            NaN, or the shapes do not fit.
+        UserError: the reduction is unknown, or is `sum` although there is an `avg_factor`, this is no number from 0 on,
+            or the shapes do not fit.
     """
-    check_reduction(reduction)
+    require_choice("reduction", reduction, Reduction)
     if avg_factor is not None and reduction == "sum":
         raise UserError("avg_factor has no meaning for reduction='sum': leave it out, or take reduction='mean'")
     if weight is not None:
@@ -109,16 +111,6 @@ def reduce_loss(
     if reduction == "sum":
         return total
     return total / (max(loss.numel(), 1) if avg_factor is None else _divisor(avg_factor, total))
-
-
-def check_reduction(reduction: str) -> None:
-    """Refuse what is no way of reducing.
-
-    Raises:
-        UserError: naming it.
-    """
-    if reduction not in get_args(Reduction):
-        raise UserError(f"reduction={reduction!r} is not one of {', '.join(map(repr, get_args(Reduction)))}")
 
 
 def matched(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +125,8 @@ def matched(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fitting(weight: Tensor, loss: Tensor) -> Tensor:
+    if not isinstance(weight, Tensor):
+        raise UserError(f"weight={weight!r} must be a tensor; a factor of the whole loss is `loss_weight`")
     missing = loss.ndim - weight.ndim
     if missing < 0 or any(side not in (1, full) for side, full in zip(weight.shape, loss.shape[missing:], strict=True)):
         raise UserError(
@@ -144,7 +138,9 @@ def _fitting(weight: Tensor, loss: Tensor) -> Tensor:
 
 def _divisor(avg_factor: float | Tensor, total: Tensor) -> float | Tensor:
     if not isinstance(avg_factor, Tensor):
-        if not avg_factor >= 0:
-            raise UserError(f"avg_factor={avg_factor} must be a number of at least 0")
+        if isinstance(avg_factor, str) or not 0 <= avg_factor < math.inf:
+            raise UserError(f"avg_factor={avg_factor!r} must be a number of at least 0")
         return max(avg_factor, SMALLEST_FACTOR)
+    if avg_factor.numel() != 1:
+        raise UserError(f"avg_factor must be one number, not a tensor of the shape {tuple(avg_factor.shape)}")
     return avg_factor.to(total.dtype).clamp(min=SMALLEST_FACTOR).reshape(())

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import gradcheck
 
 from lightning_centernet.losses import (
     attribute_loss,
@@ -244,17 +245,22 @@ def test_depth_stays_finite():
     assert logits.grad.isfinite().all()
 
 
-def test_gradients_are_those_of_the_values():
-    """Finite differences; the losses compute in float32, so with coarse steps."""
-    heatmap = torch.tensor([[[[0.2, 1.0], [0.6, 0.0]]]])
-    index, channel, mask = torch.tensor([[1]]), torch.tensor([[0]]), torch.tensor([[1.0]])
-    coarse = {"eps": 1e-2, "atol": 2e-3, "rtol": 1e-2}
+@pytest.mark.parametrize("exponents", [(2.0, 4.0), (2.0, 0.0), (1.5, 3.0), (3.0, 1.0), (0.0, 4.0)])
+@pytest.mark.parametrize("clamp", [False, True])
+def test_gradients_of_heat_maps_are_those_of_the_values(exponents, clamp):
+    heatmap = torch.tensor([[[[0.2, 1.0], [0.6, 0.0]]]], dtype=torch.float64)
+    index, channel, mask = torch.tensor([[1, 1, 2]]), torch.tensor([[0, 0, 0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    options = {"alpha": exponents[0], "beta": exponents[1], "clamp": clamp}
     logits = noise(0, 1, 1, 2, 2).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: sparse_focal_loss(x, heatmap, index, channel, mask), logits, **coarse)
-    assert torch.autograd.gradcheck(lambda x: dense_focal_loss(x, heatmap), logits, **coarse)
-    rotation = noise(0, 1, 1, 8).double().requires_grad_()
-    bins, angle = torch.tensor([[[1, 1]]]), torch.tensor([[[0.3, -0.2]]])
-    assert torch.autograd.gradcheck(lambda x: rotation_loss(x, bins, angle, mask), rotation, **coarse)
+    assert gradcheck(lambda x: sparse_focal_loss(x, heatmap, index, channel, mask, **options), logits)
+    assert gradcheck(lambda x: dense_focal_loss(x, heatmap, **options), logits)
+
+
+@pytest.mark.parametrize("average", ["labelled", "slots"])
+def test_gradients_of_rotations_are_those_of_the_values(average):
+    prediction, mask = noise(0, 1, 3, 8).double().requires_grad_(), torch.tensor([[1.0, 1.0, 0.0]])
+    bins, angle = torch.tensor([[[1, 1], [0, 1], [1, 0]]]), noise(1, 1, 3, 2).double()
+    assert gradcheck(lambda x: rotation_loss(x, bins, angle, mask, average=average), prediction)
 
 
 @pytest.mark.parametrize("loss", sorted(ELEMENTWISE))
