@@ -42,6 +42,7 @@ def cases() -> Iterator[Case]:
     yield case("MOT", MOT, (2.3, 4))
     for name, task in (("coco", COCO), ("nuScenes", NUSCENES)):
         yield case(f"{name} channels last", task, None, layout=torch.channels_last)
+        yield case(f"{name} heat map not", task, None, layout=torch.channels_last, alike=False)
     yield case("coco f32 no compiler", COCO, (8,), compiler=False)
 
 
@@ -52,13 +53,14 @@ def case(
     *,
     dtype: torch.dtype = torch.float32,
     layout: torch.memory_format = torch.contiguous_format,
+    alike: bool = True,
     compiler: bool = True,
 ) -> Case:
-    """Set up one row, and compare the gradients."""
+    """Set up one row, and compare the gradients; the heat map lies as the outputs do, if `alike`."""
     heads = standard_heads(task.heads)
     size = {"batch_size": task.batch_size, "grid": task.grid}
     batch = _on_device(fake_batch(heads, objects=task.slots // 2, slots=task.slots, **size))
-    batch["hm"] = batch["hm"].clone(memory_format=layout)
+    batch["hm"] = batch["hm"].clone(memory_format=layout if alike else torch.contiguous_format)
     logits = {
         name: output.to(DEVICE, dtype, memory_format=layout) for name, output in fake_outputs(heads, **size).items()
     }
