@@ -13,7 +13,7 @@ from lightning_centernet.errors import UserError, did_you_mean
 from lightning_centernet.geometry.gather import cells_of, read
 from lightning_centernet.head_weights import FixedWeights
 from lightning_centernet.heads import Head, HeadSpec, standard_heads
-from lightning_centernet.heads.spec import raw_output, target
+from lightning_centernet.heads.spec import raw_output, require_images, target
 from lightning_centernet.losses import Contribution, Ratio, SumOverRanks, average, full_precision
 from lightning_centernet.losses.joint_pass import Expected, JointPass
 from lightning_centernet.losses.kernel import layout_of
@@ -102,8 +102,6 @@ class GenericLoss(nn.Module):
         if together or self.parameters_of or not self.known:
             return _losses(outputs, batch, self.heads, present, _sum_over_ranks if together else None)
         targets = {key: values for key, values in batch.items() if isinstance(values, Tensor) and key != "image"}
-        if not _lie_alike(outputs, [targets[name] for name in self.heads if name in targets]):
-            return _losses(outputs, targets, self.heads, present)
         return _in_one_pass(outputs, targets, self._expected, self.heads, present)
 
     def _report_missing(self, present: Sequence[bool], batch: Batch) -> None:
@@ -140,7 +138,7 @@ def _losses(
             continue
         if head.at != "map":
             key = INDEX[head.at]
-            _require_images(target(batch, head, key), key, output)
+            require_images(output, key, target(batch, head, key))
             cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
             others = [by_name[name] for name in head.reads if name in by_name]
             read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
@@ -150,18 +148,16 @@ def _losses(
     return average(contributions, sum_over_ranks)
 
 
-def _lie_alike(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
-    """Tell if heat maps on the host lie in memory as the outputs do; one pass over all would copy them otherwise."""
-    maps = [*outputs, *(values for values in targets if values.ndim == 4)]
-    return outputs[0].device.type != "cpu" or layout_of(maps) is not None
+def _need_few_copies(outputs: Sequence[Tensor], targets: Tensors, heads: Mapping[str, Head], _: Sequence[bool]) -> bool:
+    """Tell if most of the outputs lie as their heat maps do; on the host one pass over all copies those that do not."""
+    if outputs[0].device.type != "cpu":
+        return True
+    maps = [(output, targets[name]) for name, output in zip(heads, outputs, strict=True) if name in targets]
+    copied = sum(output.numel() for output, heatmap in maps if heatmap.ndim == 4 and not layout_of([output, heatmap]))
+    return 2 * copied <= sum(output.numel() for output in outputs)
 
 
-_in_one_pass = JointPass(_losses, "the loss of all heads")
-
-
-def _require_images(index: Tensor, key: str, output: Tensor) -> None:
-    if index.shape[0] != output.shape[0]:
-        raise UserError(f"the batch's `{key}` is of {index.shape[0]} images, the outputs of {output.shape[0]}")
+_in_one_pass = JointPass(_losses, "the loss of all heads", _need_few_copies)
 
 
 def _constant(loss: Tensor) -> Ratio:

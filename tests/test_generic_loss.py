@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 
 import pytest
 import torch
@@ -25,12 +26,12 @@ POSE = {"hm": 1, "wh": 2, "reg": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}
 MOT = {"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "ltrb_amodal": 4}
 
 
-def rival(heads, dtype=torch.float32, layout=torch.contiguous_format, targets_alike=True, **sizes):
-    """The layout is that of all maps, as a batch from `prepare` has it too, or of the outputs alone."""
+def rival(heads, dtype=torch.float32, layout=torch.contiguous_format, heatmap_layout=None, **sizes):
+    """The layout is that of all maps, as a batch from `prepare` has it too, unless the heat maps have another."""
     heads, leaves = standard_heads(heads), {}
     batch, criterion = fake_batch(heads, **sizes), GenericLoss(heads)
-    if targets_alike:
-        batch |= {name: batch[name].contiguous(memory_format=layout) for name in ("hm", "hm_hp") if name in heads}
+    target_layout = heatmap_layout or layout
+    batch |= {name: batch[name].contiguous(memory_format=target_layout) for name in ("hm", "hm_hp") if name in heads}
     outputs = fake_outputs(heads, batch_size=sizes["batch_size"], grid=sizes["grid"])
     outputs = {name: output.to(dtype, memory_format=layout) for name, output in outputs.items()}
 
@@ -73,7 +74,8 @@ def assert_small(step, outputs, working_copies=0):
 
 def test_memory_where_outputs_and_heat_map_lie_differently():
     """Of maps that would be compiled together with other heads if they lay alike."""
-    assert_small(*rival(NUSCENES, layout=torch.channels_last, targets_alike=False, batch_size=4, grid=(112, 200)))
+    layouts = {"layout": torch.channels_last, "heatmap_layout": torch.contiguous_format}
+    assert_small(*rival(DETECTION, batch_size=1, grid=(128, 128), **layouts))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -88,17 +90,16 @@ def test_memory_of_large_maps(monkeypatch, heads, dtype, layout):
 
 
 @pytest.mark.parametrize(
-    ("layout", "alike"),
-    [(torch.contiguous_format, True), (torch.channels_last, True), (torch.channels_last, False)],
-    ids=["channels first", "channels last", "both"],
+    ("layout", "heatmap_layout"), list(product([torch.contiguous_format, torch.channels_last], repeat=2))
 )
 @pytest.mark.parametrize("focal", ["sparse", "dense"])
-def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout, alike, focal):
+@pytest.mark.parametrize(("classes", "grid"), [(80, (128, 128)), (2, (1024, 1024))])
+def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout, heatmap_layout, focal, classes, grid):
     """Those that are too large to be compiled together with other heads."""
     monkeypatch.setattr(joint_pass, "TOO_LARGE", 1)
     monkeypatch.setattr(focal_pass, "_over_map", compiled := CompiledOnce(focal_pass._run, "the focal loss"))
-    heads = DETECTION | {"hm": {"channels": 80, "focal": focal}}
-    assert_small(*rival(heads, layout=layout, targets_alike=alike, batch_size=2, grid=(128, 128), objects=20, slots=64))
+    heads = {"hm": {"channels": classes, "focal": focal}}
+    assert_small(*rival(heads, layout=layout, heatmap_layout=heatmap_layout, batch_size=2, grid=grid, objects=20))
     assert compiled.compiled
     assert not compiled.failed
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.measure import operators, peak_memory
 from lightning_centernet import GenericLoss, UserError, generic_loss, standard_heads
-from lightning_centernet.generic_loss import _losses
+from lightning_centernet.generic_loss import _losses, _need_few_copies
 from lightning_centernet.losses import joint_pass, kernel
 from lightning_centernet.losses.joint_pass import JointPass
 from lightning_centernet.testing import fake_batch, fake_outputs
@@ -27,7 +27,9 @@ def joint(monkeypatch):
     """Compile small outputs too, and forget what was compiled."""
     torch._dynamo.reset()
     monkeypatch.setattr(kernel, "WORTH_COMPILING", 1)
-    monkeypatch.setattr(generic_loss, "_in_one_pass", made := JointPass(_losses, "the loss of all heads"))
+    monkeypatch.setattr(
+        generic_loss, "_in_one_pass", made := JointPass(_losses, "the loss of all heads", _need_few_copies)
+    )
     yield made
     torch._dynamo.reset()
 

@@ -39,8 +39,6 @@ def join_loss_options(arguments: list[str]) -> list[str]:
         match = _WORD.fullmatch(argument)
         if match:
             word = _Word(match["plus"], match["option"] or "name", list(_values(argument, match["value"])))
-            if not match["value"]:
-                raise UsageError(f"{argument} has no value: write one behind it, or leave the word out")
             words.setdefault(match["key"], []).append(word)
     joined = {key: own for key, own in words.items() if any(word.option != "name" for word in own)}
     if not joined:
@@ -50,6 +48,8 @@ def join_loss_options(arguments: list[str]) -> list[str]:
 
 
 def _values(argument: str, value: str) -> Iterator[str]:
+    if not value:
+        raise UsageError(f"{argument} has no value: write one behind it, or leave the word out")
     override = OverridesParser.create().parse_override(argument)
     return override.sweep_string_iterator() if override.is_sweep_override() else iter([value])
 

@@ -15,7 +15,7 @@ from lightning_centernet.errors import UserError
 from lightning_centernet.geometry.gaussian import draw_gaussians, gaussian_radius
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
-from lightning_centernet.heads.spec import Head, Location, mean_probability, target
+from lightning_centernet.heads.spec import Head, Location, mean_probability, require_images, target
 from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision, quality_focal_ratio
 from lightning_centernet.types import Batch, Tensors
 
@@ -111,6 +111,7 @@ class Heatmap(Head):
         if self.focal == "dense":
             return [loss.dense(prediction, heatmap)]
         listed = Listed(*(target(batch, self, key) for key in self.positives))
+        require_images(prediction, self.positives[0], listed.cells)
         if self.focal == "quality":
             return [quality_focal_ratio(prediction, heatmap, *listed, beta=self.alpha)]
         return [loss.sparse(prediction, heatmap, listed)]

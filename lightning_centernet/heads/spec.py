@@ -54,8 +54,8 @@ class Head(ABC):
             value = getattr(self, option, None)
             if not _fits(value, kind):
                 raise UserError(f"head `{self.name}`: {option}={value!r} is not {_describe(kind)}")
-        if not 0 <= self.weight < math.inf:
-            raise UserError(f"head `{self.name}`: weight={self.weight} must be a number of at least 0")
+        if isinstance(self.weight, int | float) and not math.isfinite(self.weight):
+            raise UserError(f"head `{self.name}`: weight={self.weight} must be a finite number")
 
     @property
     def channels_per_class(self) -> int:
@@ -208,3 +208,15 @@ def target(batch: Mapping[str, Tensor], head: Head, *keys: str, like: Tensor | N
         f"head `{head.name}` finds no `{keys[0]}` in the batch, which holds {', '.join(sorted(batch))}: "
         f"add the target, or remove the head"
     )
+
+
+def require_images(output: Tensor, key: str, target: Tensor) -> None:
+    """Refuse a target for another number of images.
+
+    Raises:
+        UserError: naming its key and both numbers.
+    """
+    if target.shape[0] != output.shape[0]:
+        raise UserError(
+            f"the batch's `{key}` has a first axis of {target.shape[0]}, but the outputs of {output.shape[0]}"
+        )

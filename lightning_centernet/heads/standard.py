@@ -150,7 +150,10 @@ def _build(name: str, options: dict[str, Any], shared: Mapping[str, Any], data: 
             )
     options = _usual(name, standard.head, options, shared) | options
     options["channels"] = _channels(name, standard, options, data)
-    return standard.head(name=name, **options)
+    head = standard.head(name=name, **options)
+    if head.weight < 0:
+        raise UserError(f"head `{name}`: weight={head.weight} must be a number of at least 0")
+    return head
 
 
 def _usual(name: str, kind: type[Head], options: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:

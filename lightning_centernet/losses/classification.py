@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
@@ -36,7 +38,7 @@ def quality_focal_loss(prediction: Tensor, target: Tensor, *, beta: float = 2.0)
     Raises:
         UserError: `beta` is less, or the shapes differ.
     """
-    if not beta >= 1:
+    if not 1 <= beta < math.inf:
         raise UserError(f"quality_focal_loss: beta={beta} must be a number of at least 1")
     prediction, target = matched(prediction, target)
     distance = (target - torch.sigmoid(prediction)).abs()

@@ -57,12 +57,13 @@ def balanced_l1_loss(
         UserError: alpha is so small beside gamma that the slope has no number, or the shapes differ.
     """
     prediction, target = matched(prediction, target)
-    if gamma / alpha > _STEEPEST:
+    if not (alpha > 0 and gamma / alpha <= _STEEPEST):
         raise UserError(
             f"balanced_l1: gamma={gamma} divided by alpha={alpha} must be at most {_STEEPEST}: choose a larger alpha"
         )
     x, b = (prediction - target).abs() / beta, math.expm1(gamma / alpha)
-    small = alpha / b * (b * x + 1) * torch.log1p(b * x) - alpha * x
+    bx = b * x.clamp(max=1)  # beyond, it could become infinite, and its gradient NaN
+    small = alpha / b * (bx + 1) * torch.log1p(bx) - alpha * x
     return beta * torch.where(x < 1, small, gamma * x + gamma / b - alpha)
 
 

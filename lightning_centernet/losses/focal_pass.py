@@ -181,8 +181,8 @@ def _at_once(maps: Sequence[Tensor], scale: Tensor | None, choices: Choices, den
         maps[2].copy_(_finish(slopes, logits, scale, choices))
     if not dense:
         return _add_up(gains), gains.new_zeros(())
-    # Counted in one loop with the gains, which would be kept, of the whole map, for a second loop otherwise.
-    return _add_up(gains), ((heatmap == 1) + 0 * gains).sum()
+    # The zeros make it one loop with the gains, the whole map of which would be kept for a second loop otherwise.
+    return _add_up(gains), ((heatmap == 1) + 0 * gains.nan_to_num()).sum()
 
 
 def _add_up(gains: Tensor) -> Tensor:

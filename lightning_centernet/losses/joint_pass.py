@@ -40,15 +40,17 @@ class JointPass:
         function: makes a vector of losses from a list of outputs, a dict of targets and further arguments, and from
             nothing else that has gradients.
         name: for the announcement.
+        suits: tells of the same arguments whether to compile for them.
     """
 
-    def __init__(self, function: Callable[..., Tensor], name: str) -> None:
+    def __init__(self, function: Callable[..., Tensor], name: str, suits: Callable[..., bool]) -> None:
         self.function = function
+        self.suits = suits
         self.compiled = CompiledOnce(self._run, name)
 
     def __call__(self, outputs: Sequence[Tensor], targets: Tensors, expected: Expected, *arguments: Any) -> Tensor:
         """Compute the losses."""
-        if self._pays(outputs, targets):
+        if self._pays(outputs, targets) and self.suits(outputs, targets, *arguments):
             tensors = (*outputs, *targets.values())
             return cast("Tensor", _Joint.apply(self, expected, list(targets), arguments, *tensors))
         return self.function(outputs, targets, *arguments)
@@ -58,6 +60,10 @@ class JointPass:
         if not wanted or not kernel.KNOWS_DERIVATIVES or any(values.requires_grad for values in targets.values()):
             return False
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            return False
+        if torch._C._autograd._top_saved_tensors_default_hooks(
+            False
+        ):  # as of a checkpoint; `vjp` cannot be used in one
             return False
         too_large = outputs[0].device.type == "cpu" and max(output.numel() for output in outputs) >= TOO_LARGE
         return not too_large and self.compiled.pays(outputs)

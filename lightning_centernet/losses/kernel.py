@@ -43,9 +43,7 @@ class CompiledOnce:
         self.failed = False
 
     def pays(self, maps: Sequence[Tensor]) -> bool:
-        """Tell if compiling has not failed yet, is possible here, and the maps are worth it."""
-        if torch._C._autograd._top_saved_tensors_default_hooks(False):  # as of a checkpoint; nothing compiles in them
-            return False
+        """Tell if compiling has not failed yet and the maps are worth it."""
         return not self.failed and max(values.numel() for values in maps) >= WORTH_COMPILING
 
     def __call__(self, maps: Sequence[Tensor], *arguments: Any) -> Any:
@@ -88,15 +86,24 @@ def as_lines(maps: Sequence[Tensor]) -> tuple[list[Tensor], Layout | None]:
 
 
 def alike_parts(maps: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Give logits, heat map and gradient, if there is one, part by part, as lines where that takes copying inputs."""
+    """Give logits, heat map and gradient, if there is one, part by part; inputs are copied to make a part one line."""
     last = maps[0].is_contiguous(memory_format=torch.channels_last)
-    layout, axis = (torch.channels_last, 2) if last else (torch.contiguous_format, 1)
-    size = max(maps[0].numel() // PARTS, WORTH_COMPILING)
-    rows = math.ceil(size * maps[0].shape[axis] / max(maps[0][0].numel(), 1))
-    for image in zip(*(torch.split(values, 1) for values in maps), strict=True):
-        for logits, heatmap, *gradient in zip(*(torch.split(values, rows, axis) for values in image), strict=True):
-            inputs = [values.contiguous(memory_format=layout) for values in (logits, heatmap)]
-            yield as_lines([*inputs, *gradient])[0]
+    layout = torch.channels_last if last else torch.contiguous_format
+    for logits, heatmap, *gradient in zip(*(_divided(values, last) for values in maps), strict=True):
+        inputs = [values.contiguous(memory_format=layout) for values in (logits, heatmap)]
+        yield as_lines([*inputs, *gradient])[0]
+
+
+def _divided(values: Tensor, last: bool) -> list[Tensor]:
+    """Split a map into parts that lie in one piece if the map lies channels `last`, or first."""
+    _, channels, height, width = values.shape
+    size = max(values.numel() // PARTS, WORTH_COMPILING)
+    together = channels if last else max(math.ceil(size / max(height * width, 1)), 1)  # channels in one part
+    rows = math.ceil(size / max(width * (channels if last else 1), 1))
+    parts = [values]
+    for axis, step in enumerate((1, together, rows)):
+        parts = [part for each in parts for part in torch.split(each, step, axis)]
+    return parts
 
 
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:

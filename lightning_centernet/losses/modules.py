@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from numbers import Real
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses.boxes import ciou_loss, diou_loss, giou_loss, iou_loss
+from lightning_centernet.losses.boxes import IoUMode, ciou_loss, diou_loss, giou_loss, iou_loss
 from lightning_centernet.losses.classification import binary_cross_entropy_loss, quality_focal_loss
 from lightning_centernet.losses.elementwise import (
     balanced_l1_loss,
@@ -43,10 +44,10 @@ class WeightedLoss(nn.Module):
 
     function: ClassVar[Callable[..., Tensor]]
 
-    def __init__(self, *, reduction: Reduction = "mean", loss_weight: float = 1.0, **options: Any) -> None:
+    def __init__(self, *, reduction: Reduction = "mean", loss_weight: float | Tensor = 1.0, **options: Any) -> None:
         super().__init__()
         require_choice("reduction", reduction, Reduction)
-        if not isinstance(loss_weight, int | float) or not math.isfinite(loss_weight):
+        if not isinstance(loss_weight, Tensor) and not (isinstance(loss_weight, Real) and math.isfinite(loss_weight)):
             raise UserError(f"{type(self).__name__}: loss_weight={loss_weight!r} must be a finite number")
         self.reduction, self.loss_weight = reduction, loss_weight
         self.options = complete_options(type(self).__name__, self.function, options)
@@ -163,9 +164,7 @@ class IoULoss(WeightedLoss):
 
     function = staticmethod(iou_loss)
 
-    def __init__(
-        self, *, mode: Literal["linear", "log"] = "linear", reduction: Reduction = "mean", loss_weight: float = 1.0
-    ) -> None:
+    def __init__(self, *, mode: IoUMode = "linear", reduction: Reduction = "mean", loss_weight: float = 1.0) -> None:
         super().__init__(mode=mode, reduction=reduction, loss_weight=loss_weight)
 
 

@@ -27,7 +27,7 @@ def laplace_loss(prediction: Tensor, target: Tensor) -> Tensor:
     Raises:
         UserError: the shapes do not fit.
     """
-    if prediction.shape[-1:] != (2 * target.shape[-1],):
+    if target.ndim == 0 or prediction.shape[-1:] != (2 * target.shape[-1],):
         shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         raise UserError(f"the prediction must have twice as many values as the target, and a scale for each: {shapes}")
     values, log_scale = prediction.chunk(2, dim=-1)

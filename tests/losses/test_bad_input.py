@@ -69,7 +69,7 @@ def of_other_images() -> object:
         ),
         (
             lambda: standard_heads({**HEADS, "wh": {"weight": float("nan")}}),
-            "weight=nan must be a number of at least 0",
+            "weight=nan must be a finite number",
         ),
         (
             lambda: standard_heads({"hm": 3, "rot": {"channels": 8, "loss": "sin_cos"}}),
@@ -78,7 +78,7 @@ def of_other_images() -> object:
         (lambda: UncertaintyWeights({"hm": 1.0}, classifying="hm"), r"must be a list of heads: .*classifying=\[hm\]"),
         (lambda: GenericLoss(HEADS, weighting="kendall"), "weighting='kendall' must be a module"),  # type: ignore[arg-type]
         (lambda: GenericLoss(HEADS)([], {}), "the outputs are an empty list"),
-        (of_other_images, "the batch's `ind` is of 1 images, the outputs of 2"),
+        (of_other_images, "the batch's `ind` has a first axis of 1, but the outputs of 2"),
     ],
 )
 def test_it_is_said(make: Callable[[], Any], said: str) -> None:

@@ -69,6 +69,13 @@ def test_balanced_l1(p, t, alpha, gamma):
     assert only(balanced_l1_loss, p, t, alpha=alpha, gamma=gamma) == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
 
+def test_slope_of_balanced_l1_far_away():
+    """Where the part for small differences would not fit into a float32."""
+    prediction = torch.tensor([1e4, 1e6], requires_grad=True)
+    balanced_l1_loss(prediction, torch.zeros(2), alpha=0.1, gamma=8.0, reduction="sum").backward()
+    torch.testing.assert_close(prediction.grad, torch.full((2,), 8.0))
+
+
 @pytest.mark.parametrize("beta", [0.25, 1.0, 3.0])
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.999, 1.001, 4.0])
 def test_slope_of_balanced_l1(share, beta):

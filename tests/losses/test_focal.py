@@ -133,6 +133,16 @@ def test_formula_that_is_compiled(monkeypatch, sparse, clamp, beta):
     torch.testing.assert_close((gradient / count).double(), exact, rtol=2e-6, atol=1e-9)
 
 
+def test_count_is_no_nan_where_a_cell_is(monkeypatch):
+    """Other processes divide by it too."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    given = case()
+    given.logits[0, 0, 0, 0] = torch.nan
+    total, count = focal_pass.one_pass(focal_pass.Maps(given.logits, given.heatmap, None), FocalLoss())
+    assert total.isnan()
+    assert count == (given.heatmap == 1).sum() > 0
+
+
 class TestCompiling:
     @pytest.fixture(autouse=True)
     def fresh(self, monkeypatch):
