@@ -138,8 +138,10 @@ def _losses(
             continue
         if head.at != "map":
             key = INDEX[head.at]
-            require_images(output, key, target(batch, head, key))
-            cells[key] = cells.get(key) or cells_of(target(batch, head, key), output.shape[3])
+            if key not in cells:
+                index = target(batch, head, key)
+                require_images(output, key, index)
+                cells[key] = cells_of(index, output.shape[3])
             others = [by_name[name] for name in head.reads if name in by_name]
             read_at = [full_precision(read(each, cells[key])) for each in (output, *others)]
             output = torch.cat(read_at, dim=-1) if others else read_at[0]

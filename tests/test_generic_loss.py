@@ -98,8 +98,9 @@ def test_memory_of_large_maps_that_are_compiled(monkeypatch, layout, heatmap_lay
     """Those that are too large to be compiled together with other heads."""
     monkeypatch.setattr(joint_pass, "TOO_LARGE", 1)
     monkeypatch.setattr(focal_pass, "_over_map", compiled := CompiledOnce(focal_pass._run, "the focal loss"))
-    heads = {"hm": {"channels": classes, "focal": focal}}
-    assert_small(*rival(heads, layout=layout, heatmap_layout=heatmap_layout, batch_size=2, grid=grid, objects=20))
+    heads = DETECTION | {"hm": {"channels": classes, "focal": focal}}
+    layouts = {"layout": layout, "heatmap_layout": heatmap_layout}
+    assert_small(*rival(heads, **layouts, batch_size=2, grid=grid, objects=20, slots=64))
     assert compiled.compiled
     assert not compiled.failed
 

@@ -125,8 +125,6 @@ def named_loss(spec: str | Mapping[str, Any], *kinds: type[Named]) -> Named:
         if name in kind.table:
             return kind(name, options)
     names = [each for kind in kinds for each in kind.table]
-    if any(name in kind.table for kind in Named.__subclasses__()):
-        raise UserError(f"unknown loss `{name}`: it can be {', '.join(names)}; `{name}` is for other kinds of heads")
     raise _unknown_loss(name, names)
 
 
@@ -136,4 +134,6 @@ def elementwise(spec: str | Mapping[str, Any]) -> Elementwise:
 
 
 def _unknown_loss(name: str, names: Collection[str]) -> UserError:
-    return UserError(f"unknown loss `{name}`: it can be {', '.join(names)}{did_you_mean(name, names)}")
+    elsewhere = any(name in kind.table for kind in Named.__subclasses__())
+    hint = f"; `{name}` is for other kinds of heads" if elsewhere else did_you_mean(name, names)
+    return UserError(f"unknown loss `{name}`: it can be {', '.join(names)}{hint}")

@@ -15,6 +15,10 @@ from lightning_centernet.geometry.affine import compose, invert, similarity, tra
 NOISE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 
 
+def affine(a: float, b: float, x: float, c: float, d: float, y: float) -> torch.Tensor:
+    return torch.tensor([[a, b, x], [c, d, y]], dtype=torch.float64)
+
+
 def slow_warp(image: np.ndarray, matrix: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     """Sample the picture at the middle of each output pixel, with torch."""
     height, width = image.shape[:2]
@@ -38,13 +42,13 @@ def test_warp_equals_sampling_with_torch(rotation: float, scale: float) -> None:
 def test_identity_and_flip_move_no_pixel() -> None:
     identity = letterbox((37, 53), (37, 53))
     np.testing.assert_array_equal(warp(NOISE, identity, (37, 53)), NOISE)
-    mirror = torch.tensor([[-1.0, 0.0, 53.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    mirror = affine(-1, 0, 53, 0, 1, 0)
     np.testing.assert_array_equal(warp(NOISE, compose(mirror, identity), (37, 53)), NOISE[:, ::-1])
     np.testing.assert_array_equal(warp(NOISE, quarter_turn(37), (53, 37)), np.rot90(NOISE, -1))
 
 
 def quarter_turn(height: int) -> torch.Tensor:
-    return torch.tensor([[0.0, -1.0, height], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    return affine(0, -1, height, 1, 0, 0)
 
 
 def test_pictures_one_after_another_and_at_once() -> None:
@@ -82,10 +86,6 @@ def test_shrinking_moves_no_edge(size: tuple[int, int]) -> None:
     assert mass == pytest.approx((x2 - x1) * (y2 - y1), rel=0.01)
     columns = warp(image, matrix, (128, 160))[int(y1 + y2) // 2, :, 0] / 255
     assert int(x2) - columns[: int(x2)].sum() == pytest.approx(x1, abs=0.1)
-
-
-def affine(a: float, b: float, x: float, c: float, d: float, y: float) -> torch.Tensor:
-    return torch.tensor([[a, b, x], [c, d, y]], dtype=torch.float64)
 
 
 def crops(mirrored: bool) -> list[torch.Tensor]:
