@@ -19,6 +19,11 @@ PARTS = 32  # into which maps that do not lie alike are divided, so that copies 
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
 # Earlier compilers ignore the derivatives of an autograd.Function inside of torch.func, without a word.
 KNOWS_DERIVATIVES = torch_version.TorchVersion(torch.__version__) >= "2.15"
+OPTIONS: dict[str, str | Callable[..., Any]] = {
+    "cpp.enable_floating_point_contract_flag": "fast",  # a product and a sum may be one instruction of a processor
+    # What a pass finds in its modules are functions that stay; to check them at each call took a fifth of a small one.
+    "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
+}
 
 joint = False  # while `JointPass` runs, which wants first derivatives only
 
@@ -53,10 +58,7 @@ class CompiledOnce:
         try:
             if self.compiled is None:
                 logger.info("compiling %s, once; this can take half a minute", self.name)
-                # A product and a sum may be one instruction of a processor.
-                self.compiled = torch.compile(
-                    self.function, dynamic=True, options={"cpp.enable_floating_point_contract_flag": "fast"}
-                )
+                self.compiled = torch.compile(self.function, dynamic=True, options={**OPTIONS})  # takes some out
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise
