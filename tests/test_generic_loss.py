@@ -22,6 +22,8 @@ NUSCENES = {"hm": 10, "wh": 2, "reg": 2, "dep": 1, "dep_sec": 1, "dim": 3, "rot"
     "velocity": 3,
 }
 DETECTION = {"hm": 80, "wh": 2, "reg": 2}
+QUALITY = DETECTION | {"hm": {"channels": 80, "focal": "quality"}}
+MSE = DETECTION | {"hm": {"channels": 80, "mse": True}}
 POSE = {"hm": 1, "wh": 2, "reg": 2, "hps": 34, "hm_hp": 17, "hp_offset": 2}
 MOT = {"hm": 1, "reg": 2, "wh": 2, "tracking": 2, "ltrb_amodal": 4}
 
@@ -80,7 +82,11 @@ def test_memory_where_outputs_and_heat_map_lie_differently():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("heads", [DETECTION, NUSCENES, POSE, MOT], ids=["detection", "nuscenes", "pose", "mot"])
+@pytest.mark.parametrize(
+    "heads",
+    [DETECTION, QUALITY, MSE, NUSCENES, POSE, MOT],
+    ids=["detection", "quality", "mse", "nuscenes", "pose", "mot"],
+)
 def test_memory_of_large_maps(monkeypatch, heads, dtype, layout):
     """Hardly more than the gradients, which somebody must hold; also where nothing is compiled."""
     monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)

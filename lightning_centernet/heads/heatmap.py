@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
@@ -16,7 +16,14 @@ from lightning_centernet.geometry.gaussian import draw_gaussians, gaussian_radiu
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, mean_probability, require_images, target
-from lightning_centernet.losses import Contribution, FocalLoss, Listed, full_precision, quality_focal_ratio
+from lightning_centernet.losses import (
+    Contribution,
+    FocalLoss,
+    Listed,
+    l2_loss,
+    quality_focal_ratio,
+    sum_over_map,
+)
 from lightning_centernet.types import Batch, Tensors
 
 Focal = Literal["sparse", "dense", "quality"]
@@ -106,7 +113,8 @@ class Heatmap(Head):
                 f"`{self.name}` has {tuple(heatmap.shape)}: check the number of classes, the input size and the stride"
             )
         if self.mse:
-            return F.mse_loss(full_precision(prediction), full_precision(heatmap))
+            total = sum_over_map(partial(l2_loss, reduction="sum"), prediction, heatmap)
+            return total / max(heatmap.numel(), 1)
         loss = FocalLoss(self.alpha, self.beta, self.clamp)
         if self.focal == "dense":
             return [loss.dense(prediction, heatmap)]

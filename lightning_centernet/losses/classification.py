@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lightning_centernet.errors import UserError
-from lightning_centernet.losses.focal_pass import Listed, index_objects
+from lightning_centernet.losses.focal_pass import Listed
+from lightning_centernet.losses.in_blocks import sum_over_map
 from lightning_centernet.losses.precision import full_precision
 from lightning_centernet.losses.terms import Ratio
 from lightning_centernet.losses.weighting import matched, weighted
@@ -64,7 +66,7 @@ def quality_focal_ratio(
     Returns:
         The sum, and the number of objects in the batch.
     """
-    objects = logits[index_objects(Listed(index, channel, mask), logits.shape[3])]
-    around = quality_focal_loss(logits, heatmap, heatmap != 1, reduction="sum", beta=beta)
-    peaks = quality_focal_loss(objects, torch.ones_like(objects), mask, reduction="sum", beta=beta)
-    return Ratio(around + peaks, full_precision(mask).sum(), at_least=1.0)
+    total = sum_over_map(
+        partial(quality_focal_loss, reduction="sum", beta=beta), logits, heatmap, Listed(index, channel, mask)
+    )
+    return Ratio(total, full_precision(mask).sum(), at_least=1.0)

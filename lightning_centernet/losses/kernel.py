@@ -13,7 +13,6 @@ from torch import Tensor, torch_version
 from lightning_centernet.errors import UserError
 
 WORTH_COMPILING = 2**16  # elements; below, compiling saves less than a fifth of a millisecond
-UNDIVIDED = 2**18  # elements; below, the temporary copies are smaller than the gradients of a usual set of heads
 BLOCK = 2**15  # elements for each of at most four threads: the copies fit into a core's cache; torch divides no further
 PARTS = 32  # into which maps that do not lie alike are divided, so that copies need a thirtieth of their memory
 DEVICE_BLOCK = 2**24  # where starting an operation costs more than memory
@@ -110,9 +109,7 @@ def _divided(values: Tensor, last: bool) -> list[Tensor]:
 
 def blocks(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
     """Split maps (B, C, h, w), or vectors, of one size into small parts that belong together."""
-    size = DEVICE_BLOCK
-    if maps[0].device.type == "cpu" and maps[0].numel() > UNDIVIDED:
-        size = BLOCK * min(torch.get_num_threads(), 4)
+    size = BLOCK * min(torch.get_num_threads(), 4) if maps[0].device.type == "cpu" else DEVICE_BLOCK
     if maps[0].ndim == 1:
         yield from zip(*(torch.split(values, size) for values in maps), strict=True)
         return

@@ -101,7 +101,6 @@ def test_equals_the_formula(seed, shape, slots, dtype, scale, loss, sparse):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_in_blocks_of_any_memory_layout(monkeypatch, sparse, layout, dtype):
     """As large maps are done where nothing is compiled."""
-    monkeypatch.setattr(kernel, "UNDIVIDED", 0)
     monkeypatch.setattr(kernel, "BLOCK", 13)
     given = case(dtype=dtype)
     heatmap = given.heatmap if layout == "mixed" else laid_out(given.heatmap, layout)
