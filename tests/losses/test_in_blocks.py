@@ -64,12 +64,11 @@ def test_equals_the_formula(name, layout, dtype, slots):
     assert logits.grad.stride() == torch.empty_like(logits).stride()
 
 
-@losses
-def test_small_gradients_of_halves(name):
+def test_small_gradients_of_halves():
     """Those of easy cells are no zeros if the loss scale comes first."""
     given = case(dtype=torch.float16, slots=0)
-    logits = given.logits.clamp(-6, -5).requires_grad_()
-    (sum_over_map(LOSSES[name], logits, 0 * given.heatmap, listed_for(name, given)) / 1000 * 65536).backward()
+    logits = given.logits.clamp(-8, -7).requires_grad_()
+    (sum_over_map(LOSSES["quality"], logits, 0 * given.heatmap, given.listed) * 65536).backward()
     assert logits.grad.all()
 
 
