@@ -17,6 +17,7 @@ from lightning_centernet.heads.spec import raw_output, require_images, target
 from lightning_centernet.losses import Contribution, Ratio, SumOverRanks, average, full_precision
 from lightning_centernet.losses.joint_pass import Expected, JointPass
 from lightning_centernet.losses.kernel import layout_of
+from lightning_centernet.losses.precision import without_autocast
 from lightning_centernet.types import Batch, Outputs, Tensors
 
 Normalize: TypeAlias = Literal["process", "global"]
@@ -86,8 +87,7 @@ class GenericLoss(nn.Module):
             raise UserError("the outputs are an empty list: give one dict of head names to tensors for each stack")
         present = [is_labelled(head, batch) for head in self.heads.values()]
         self._report_missing(present, batch)
-        device = raw_output(stacks[0], next(iter(self.heads.values()))).device
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(raw_output(stacks[0], next(iter(self.heads.values())))):
             parts = [self._losses(stack, batch, present) for stack in stacks]
             losses = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
             tot = cast("Tensor", self.weighting(losses, present))

@@ -34,7 +34,7 @@ class FixedWeights(nn.Module):
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.names = tuple(weights)
-        # One vector: the sum takes two operators, however many heads there are. The config holds it, no checkpoint.
+        # One vector: the sum takes one operator, however many heads there are. The config holds it, no checkpoint.
         self.register_buffer("weights", torch.tensor(list(weights.values())), persistent=False)
 
     def forward(self, losses: Tensor, present: Sequence[bool]) -> Tensor:
@@ -44,7 +44,7 @@ class FixedWeights(nn.Module):
             losses: (H,), one for each head; 0 for one that the batch has no targets for.
             present: whether the batch has targets for a head.
         """
-        return (losses * self.weights.to(losses.dtype)).sum()
+        return torch.dot(losses, self.weights.to(losses.dtype))
 
     def stats(self) -> Tensors:
         """Return what to log besides the losses: nothing."""

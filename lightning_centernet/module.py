@@ -160,6 +160,8 @@ class CenterNet(LightningModule):
         results = [self.criterion(self(one["image"]), one) for one in batches_of(batch)]
         tot, stats = add_losses(results, list(self.heads))
         self.loss_stats = {name: value.detach() for name, value in stats.items()}
+        if torch.compiler.is_compiling():  # a view of what stays inside cannot leave a graph
+            self.loss_stats = {name: value.clone() for name, value in self.loss_stats.items()}
         return torch.as_tensor(tot)
 
     def on_train_start(self) -> None:

@@ -30,10 +30,10 @@ def batches(start=0, lacking=None, number=4):
     return DataLoader([{key: b[key] for key in b if key != lacking} for b in made], batch_size=None)
 
 
-def train(loaders, compiled, **options):
+def train(loaders, compiled=None, **options):
     model = tiny_model(optimizer=partial(SGD, lr=0.01), **options)
     trainer = quiet_trainer(log_every_n_steps=2)
-    trainer.fit(torch.compile(model, backend="eager") if compiled else model, loaders)
+    trainer.fit(torch.compile(model, backend=compiled) if compiled else model, loaders)
     return model, trainer
 
 
@@ -44,11 +44,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_training_step_is_one_graph(case):
+@pytest.mark.parametrize(("case", "backend"), [*((case, "aot_eager") for case in CASES), ("plain", "inductor")])
+def test_training_step_is_one_graph(case, backend):
     loaders, options = CASES[case]
-    plain, expected = train(loaders(), compiled=False, **options)
-    model, trainer = train(loaders(), compiled=True, **options)
+    plain, expected = train(loaders(), **options)
+    model, trainer = train(loaders(), compiled=backend, **options)
     assert not counters["graph_break"]
     # At least up to 2.11, torch makes graphs of their own of the network and of the losses.
     assert torch.__version__ < (2, 12) or counters["stats"]["unique_graphs"] == 1
@@ -61,4 +61,4 @@ def test_losses_are_watched():
     data = batches()
     data.dataset[1]["reg"][0, 0, 0] = float("nan")
     with pytest.raises(UserError, match=r"batch 1\): the loss of reg is nan"):
-        train(data, compiled=True)
+        train(data, compiled="aot_eager")

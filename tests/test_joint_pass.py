@@ -267,6 +267,19 @@ class TestGraph:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             tot.backward()
 
+    @pytest.mark.parametrize("key", ["hm", "ind", "cat", "mask"])
+    @pytest.mark.parametrize("focal", ["sparse", "quality"])
+    def test_targets_that_changed_in_between_elsewhere(self, focal, key, monkeypatch):
+        """Of maps that are computed alone."""
+        monkeypatch.setattr(kernel, "WORTH_COMPILING", 2**62)
+        monkeypatch.setattr(kernel, "BLOCK", 13)
+        example = Example({"hm": {"channels": 3, "focal": focal}})
+        tot, _ = example.losses()
+        tot.backward(retain_graph=True)
+        example.batch[key].add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            tot.backward()
+
     def test_targets_with_gradients(self, joint):
         example = Example({"hm": 3, "wh": 2})
         example.batch["wh"].requires_grad_()

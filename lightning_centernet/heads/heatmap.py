@@ -22,8 +22,8 @@ from lightning_centernet.losses import (
     Listed,
     l2_loss,
     quality_focal_ratio,
-    sum_over_map,
 )
+from lightning_centernet.losses.in_blocks import sum_over_map
 from lightning_centernet.types import Batch, Tensors
 
 Focal = Literal["sparse", "dense", "quality"]

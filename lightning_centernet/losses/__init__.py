@@ -19,7 +19,6 @@ from lightning_centernet.losses.elementwise import (
 )
 from lightning_centernet.losses.focal import FocalLoss, dense_focal_loss, sparse_focal_loss
 from lightning_centernet.losses.focal_pass import Listed
-from lightning_centernet.losses.in_blocks import sum_over_map
 from lightning_centernet.losses.keypoints import COCO_SIGMAS, oks_loss
 from lightning_centernet.losses.modules import (
     BalancedL1Loss,
@@ -120,7 +119,6 @@ __all__ = [
     "sin_cos_loss",
     "smooth_l1_loss",
     "sparse_focal_loss",
-    "sum_over_map",
     "weighted",
     "widen",
     "wing_loss",

@@ -8,7 +8,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lightning_centernet.errors import UserError
 from lightning_centernet.losses import kernel
 from lightning_centernet.losses.focal_pass import (
     Choices,
@@ -83,9 +82,7 @@ def dense_focal_loss(
 
 
 def _sum(maps: Maps, choices: Choices) -> tuple[Tensor, Tensor]:
-    if maps.logits.ndim != 4 or maps.logits.shape != maps.heatmap.shape:
-        shapes = f"logits {tuple(maps.logits.shape)} and heat map {tuple(maps.heatmap.shape)}"
-        raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
+    maps.require_one_shape()
     fused = maps.logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
     compiling, functional = torch.compiler.is_compiling(), torch._C._are_functorch_transforms_active()
     if not fused or (functional and not (compiling and kernel.joint)):  # torch.func needs a plain form
@@ -105,21 +102,21 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, heatmap: Tensor, listed: Listed | None, choices: Choices
     ) -> tuple[Tensor, Tensor]:
-        ctx.listed, ctx.choices = listed, choices
+        ctx.choices = choices
         # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
         early = ctx.needs_input_grad[0] and logits.dtype != torch.float16
         ctx.gradient = empty_like(logits) if early else None
         ctx.scale = (
             _share(listed) if early and listed is not None and logits.numel() >= kernel.WORTH_COMPILING else None
         )
-        ctx.save_for_backward(logits, heatmap)
+        ctx.save_for_backward(logits, heatmap, *(listed or ()))
         total, count = one_pass(Maps(logits, heatmap, listed), choices, ctx.gradient, ctx.scale)
         ctx.mark_non_differentiable(count)
         return total, count
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        scale, maps = upstream[0], Maps(*cast("tuple[Tensor, Tensor]", ctx.saved_tensors), ctx.listed)
+        scale, maps = upstream[0], Maps.of(*ctx.saved_tensors)
         if torch.is_grad_enabled():  # the gradient will be differentiated itself
             total, _ = plain_sum(maps, ctx.choices)
             return torch.autograd.grad(total, maps.logits, scale, create_graph=True)[0], None, None, None

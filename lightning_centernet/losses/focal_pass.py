@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from lightning_centernet.errors import UserError
 from lightning_centernet.losses.kernel import CompiledOnce, Layout, alike_parts, as_lines, blocks
 from lightning_centernet.losses.precision import full_precision, precise_sum
 from lightning_centernet.losses.sigmoids import Sigmoids, limit, sigmoids, sigmoids_of_map
@@ -35,6 +36,21 @@ class Maps(NamedTuple):
     logits: Tensor
     heatmap: Tensor
     listed: Listed | None
+
+    @classmethod
+    def of(cls, logits: Tensor, heatmap: Tensor, *listed: Tensor) -> Maps:
+        """Put together what a graph has kept."""
+        return cls(logits, heatmap, Listed(*listed) if listed else None)
+
+    def require_one_shape(self) -> None:
+        """Compare the shapes.
+
+        Raises:
+            UserError: they differ, or are not those of maps.
+        """
+        if self.logits.ndim != 4 or self.logits.shape != self.heatmap.shape:
+            shapes = f"logits {tuple(self.logits.shape)} and heat map {tuple(self.heatmap.shape)}"
+            raise UserError(f"{shapes} must have one shape, (batch, classes, height, width)")
 
 
 class Sums(NamedTuple):

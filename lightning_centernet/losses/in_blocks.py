@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from lightning_centernet.losses import kernel
-from lightning_centernet.losses.focal_pass import Listed, Maps, index_objects
+from lightning_centernet.losses.focal_pass import Listed, Maps, index_objects, multiply
 from lightning_centernet.losses.kernel import as_lines, blocks
 from lightning_centernet.losses.memory import empty_like
 from lightning_centernet.losses.precision import full_precision
@@ -18,47 +18,82 @@ Summed: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def sum_over_map(function: Summed, logits: Tensor, heatmap: Tensor, listed: Listed | None = None) -> Tensor:
-    """Add up a loss of maps (B, C, h, w); of their size nothing is ever made but the gradient by the logits.
+    """Add up a loss of maps (B, C, h, w); of large ones nothing is kept but the gradient by the logits.
 
     Args:
-        function: adds up the loss of logits and targets of one shape, times weights; called again for the gradient.
+        function: adds up the loss of logits and targets of one shape, times weights; holds nothing that has gradients.
         logits: raw scores.
         heatmap: the targets.
         listed: objects, the target of which is 1. With them, cells that are 1 do not count otherwise.
+
+    Raises:
+        UserError: logits and heat map differ in shape.
     """
     maps = Maps(logits, heatmap, listed)
-    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or heatmap.requires_grad
-    if plain or logits.numel() <= kernel.BLOCK:
+    maps.require_one_shape()
+    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if plain or logits.numel() <= kernel.BLOCK or any(each.requires_grad for each in (heatmap, *(listed or ()))):
         return _whole(function, maps)
-    return cast("Tensor", _InBlocks.apply(function, *maps))
+    return cast("Tensor", _InBlocks.apply(function, logits, heatmap, *(listed or ())))
 
 
 class _InBlocks(torch.autograd.Function):
-    # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so backward computes it.
+    @staticmethod
+    def forward(ctx: Any, function: Summed, logits: Tensor, heatmap: Tensor, *listed: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(logits, heatmap, *listed)
+        # In float16 the gradient of an easy cell is zero unless the loss scale comes first, so it waits for the scale.
+        early = ctx.needs_input_grad[1] and logits.dtype != torch.float16
+        ctx.gradient = empty_like(logits) if early else None
+        return _in_blocks(function, Maps.of(logits, heatmap, *listed), ctx.gradient)
 
     @staticmethod
-    def forward(ctx: Any, function: Summed, logits: Tensor, heatmap: Tensor, listed: Listed | None) -> Tensor:
-        ctx.function, ctx.listed = function, listed
-        ctx.save_for_backward(logits, heatmap)
-        sums = [_of_cells(values, function, target, listed) for values, target in _blocks(logits, heatmap)]
-        if listed is not None:
-            sums.append(_of_objects(logits[index_objects(listed, logits.shape[3])], function, listed))
-        return torch.stack(sums).sum()
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[None, Tensor, None, None]:
-        function, listed, (logits, heatmap) = ctx.function, ctx.listed, ctx.saved_tensors
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        function, maps = ctx.function, Maps.of(*ctx.saved_tensors)
+        others = [None] * (len(ctx.saved_tensors) - 1)
         if torch.is_grad_enabled():  # the gradient will be differentiated itself
-            total = _whole(function, Maps(logits, heatmap, listed))
-            return None, torch.autograd.grad(total, logits, upstream[0], create_graph=True)[0], None, None
-        gradient = empty_like(logits)
-        for values, target, into in _blocks(logits, heatmap, gradient):
-            into.copy_(_slopes(values, upstream[0], _of_cells, function, target, listed))
-        if listed is not None:
-            cells = index_objects(listed, logits.shape[3])
-            slopes = _slopes(logits[cells], upstream[0], _of_objects, function, listed)
-            gradient.index_put_(cells, slopes, accumulate=True)
-        return None, gradient, None, None
+            total = _whole(function, maps)
+            return None, torch.autograd.grad(total, maps.logits, upstream[0], create_graph=True)[0], *others
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:  # in float16, or once more over a graph that was kept
+            gradient = empty_like(maps.logits)
+            _in_blocks(function, maps, gradient, upstream[0])
+        else:
+            multiply(gradient, upstream[0])
+        return None, gradient, *others
+
+
+def _in_blocks(function: Summed, maps: Maps, gradient: Tensor | None, scale: Tensor | None = None) -> Tensor:
+    """Return the sum; write the gradient by the logits, times the scale, where there is room for it."""
+    logits, heatmap, listed = maps
+    sums = [
+        _run(_of_cells, values, (function, target, listed), into, scale)
+        for values, target, *into in _blocks(logits, heatmap, *([] if gradient is None else [gradient]))
+    ]
+    if listed is not None:
+        cells = index_objects(listed, logits.shape[3])
+        objects = logits[cells]
+        slopes = [] if gradient is None else [torch.empty_like(objects)]
+        sums.append(_run(_of_objects, objects, (function, listed), slopes, scale))
+        if gradient is not None:
+            gradient.index_put_(cells, slopes[0], accumulate=True)
+    return torch.stack(sums).sum()
+
+
+def _run(
+    function: Callable[..., Tensor],
+    logits: Tensor,
+    arguments: tuple[Any, ...],
+    gradients: Sequence[Tensor],
+    scale: Tensor | None,
+) -> Tensor:
+    if not gradients:
+        return function(logits, *arguments)
+    leaf = logits.detach().requires_grad_()
+    with torch.enable_grad():
+        total = function(leaf, *arguments)
+    gradients[0].copy_(torch.autograd.grad(total, leaf, scale)[0])
+    return total.detach()
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -103,10 +138,3 @@ def _of_cells(logits: Tensor, function: Summed, heatmap: Tensor, listed: Listed 
 
 def _of_objects(logits: Tensor, function: Summed, listed: Listed) -> Tensor:
     return function(logits, torch.ones_like(logits), full_precision(listed.mask))
-
-
-def _slopes(logits: Tensor, upstream: Tensor, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    leaf = logits.detach().requires_grad_()
-    with torch.enable_grad():
-        total = function(leaf, *arguments)
-    return torch.autograd.grad(total, leaf, upstream)[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_centernet.losses import kernel
 from lightning_centernet.losses.kernel import CompiledOnce
+from lightning_centernet.losses.precision import without_autocast
 from lightning_centernet.types import Tensors
 
 # Elements of an output. On a processor the pass gets memory in small pages, which takes longer from here on than all
@@ -128,7 +129,7 @@ def _run_pass(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor | None) -> t
     wanted = ctx.needs_input_grad[4 : 4 + len(outputs)]
     kernel.joint = True
     try:
-        with torch.autocast(outputs[0].device.type, enabled=False):
+        with without_autocast(outputs[0]):
             result = ctx.joint.compiled(outputs, targets, ctx.arguments, wanted, upstream)
     finally:
         kernel.joint = False
@@ -137,7 +138,7 @@ def _run_pass(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor | None) -> t
 
 def _differentiable(ctx: Any, tensors: Sequence[Tensor], upstream: Tensor) -> Gradients:
     outputs, targets = _split(tensors, ctx.keys)
-    with torch.autocast(outputs[0].device.type, enabled=False):
+    with without_autocast(outputs[0]):
         losses = ctx.joint.function(outputs, targets, *ctx.arguments)
     learning = [output for output in outputs if output.requires_grad]
     return torch.autograd.grad(losses, learning, upstream, create_graph=True, allow_unused=True)

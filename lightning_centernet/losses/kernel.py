@@ -57,7 +57,7 @@ class CompiledOnce:
         try:
             if self.compiled is None:
                 logger.info("compiling %s, once; this can take half a minute", self.name)
-                self.compiled = torch.compile(self.function, dynamic=True, options={**OPTIONS})  # takes some out
+                self.compiled = torch.compile(self.function, dynamic=True, options={**OPTIONS})  # which loses some
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_centernet.losses import Listed, kernel, l2_loss, quality_focal_loss, sum_over_map
+from lightning_centernet.losses import Listed, kernel, l2_loss, quality_focal_loss
+from lightning_centernet.losses.in_blocks import sum_over_map
 from tests.losses.test_focal import LAYOUTS, Case, case, laid_out
 
 LOSSES = {"quality": partial(quality_focal_loss, reduction="sum"), "mse": partial(l2_loss, reduction="sum")}
@@ -74,7 +75,7 @@ def test_small_gradients_of_halves():
 
 @losses
 def test_second_derivative(name):
-    given = case(dtype=torch.float64, shape=(1, 2, 3, 2))
+    given = case(dtype=torch.float64, shape=(1, 2, 3, 4))
     logits = given.logits.detach().requires_grad_()
 
     def total(logits: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def noise(seed, *shape, scale=3.0):
     return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def assert_same(loss, slow, *inputs, rtol=1e-4):
+def assert_same(loss, slow, *inputs, rtol=1e-5):
     """Compare values and gradients; `slow` takes float64 copies of the inputs, which need gradients."""
     fast_inputs = [value.clone().requires_grad_() for value in inputs]
     slow_inputs = [value.double().requires_grad_() for value in inputs]
