@@ -115,6 +115,35 @@ def test_halves_that_lie_channels_last(dtype, joint, monkeypatch):
     assert not joint.compiled.failed
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_from_one_end_to_the_other(dtype, joint):
+    """What the operators give for the same numbers in float32."""
+    example = Example(NUSCENES, dtype=dtype)
+    for output in example.outputs.values():
+        shuffled = torch.randperm(output.numel(), generator=torch.Generator().manual_seed(0))
+        output.data = torch.linspace(-50, 50, output.numel())[shuffled].view_as(output).to(dtype)
+    stats, gradients = example.gradients()
+    joint.compiled.failed = True
+    example.outputs = {name: output.detach().float().requires_grad_() for name, output in example.outputs.items()}
+    expected, exact = example.gradients()
+    joint.compiled.failed = False
+    assert joint.compiled.compiled
+    torch.testing.assert_close(stats, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients, {name: each.to(dtype) for name, each in exact.items()})
+
+
+def test_gradients_of_easy_cells_survive_in_float16(joint):
+    """The scale of the loss comes before the rounding."""
+    example = Example({"hm": 3}, dtype=torch.float16)
+    example.batch["hm"].zero_()
+    example.outputs["hm"].data.fill_(-6.0)
+    _, gradients = example.gradients(scale=65536)
+    assert joint.compiled.compiled
+    assert not joint.compiled.failed
+    assert gradients["hm"].all()
+    assert (example.gradients()[1]["hm"] == 0).any()  # what scaling afterwards would start from
+
+
 def test_many_equal_cells(joint, monkeypatch):
     """Where they are added one after the other, each is rounded the same way."""
     heads = {"hm": {"channels": 3, "focal": "quality"}, "wh": {"channels": 2, "dense": True}}
@@ -128,8 +157,9 @@ def test_many_equal_cells(joint, monkeypatch):
     assert not joint.compiled.failed
 
 
-def test_memory_and_operators(joint):
-    step, outputs = rival(MOT, batch_size=4, grid=(64, 80), objects=5, slots=8)
+@pytest.mark.parametrize("heads", [MOT, NUSCENES, POSE], ids=["mot", "nuscenes", "pose"])
+def test_memory_and_operators(heads, joint):
+    step, outputs = rival(heads, batch_size=4, grid=(64, 80), objects=5, slots=8)
     assert_small(step, outputs)
     assert joint.compiled.compiled
     counted = operators(step)
@@ -322,11 +352,27 @@ class TestGraph:
         example.gradients()
         assert joint.compiled.compiled
 
+    def test_functional_transforms(self, joint):
+        example = Example({"hm": 3, "wh": 2})
+        outputs = {name: output.detach() for name, output in example.outputs.items()}
+        _, expected = example.gradients()
+        joint.compiled.compiled = None
+        found = torch.func.grad(lambda outputs: example.criterion(outputs, example.batch)[0])(outputs)
+        torch.testing.assert_close(found, expected)
+        assert joint.compiled.compiled is None
+
     def test_heat_map_that_lies_otherwise(self, joint, monkeypatch):
         example = Example({"hm": 3, "wh": 2}, layout=torch.channels_last)
         example.batch["hm"] = example.batch["hm"].contiguous()
         assert_same(example, monkeypatch)
         assert joint.compiled.compiled is None
+
+
+def test_switched_off(joint, monkeypatch):
+    example = Example(HEADS)
+    with torch.compiler.set_stance("force_eager"):
+        assert_same(example, monkeypatch)
+    assert not joint.compiled.failed
 
 
 @pytest.mark.parametrize("at_once", [True, False])
