@@ -390,6 +390,16 @@ def test_without_a_compiler(at_once, joint, monkeypatch, caplog):
     assert joint.compiled.failed
 
 
+def test_disabled(joint, monkeypatch, caplog):
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
+    with caplog.at_level(logging.INFO):
+        assert_same(Example(HEADS), monkeypatch)
+        assert_same(Example(HEADS, seed=1), monkeypatch)
+    reason = "TORCH_COMPILE_DISABLE=1 is set"
+    assert said_in(caplog) == [f"the loss of all heads stays uncompiled, slower and with the same results: {reason}"]
+    assert joint.compiled.failed
+
+
 def test_gradients_that_do_not_compile(joint, monkeypatch, caplog):
     def compile_losses(run, **_):
         def compiled(*arguments):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -54,6 +55,8 @@ class CompiledOnce:
         """Call the function."""
         if not self.pays(maps):
             return self.function(maps, *arguments)
+        if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+            return self._stay(maps, arguments, "TORCH_COMPILE_DISABLE=1 is set")
         try:
             if self.compiled is None:
                 logger.info("compiling %s, once; this can take half a minute", self.name)
@@ -62,11 +65,13 @@ class CompiledOnce:
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise
         except Exception as error:  # a missing compiler and an exotic device fail in many ways
-            result = self.function(maps, *arguments)  # fails too where the arguments are wrong
-            self.failed = True
-            reason = str(error).strip().partition("\n")[0]
-            logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
-            return result
+            return self._stay(maps, arguments, str(error).strip().partition("\n")[0])
+
+    def _stay(self, maps: Sequence[Tensor], arguments: tuple[Any, ...], reason: str) -> Any:
+        result = self.function(maps, *arguments)  # fails too where the arguments are wrong
+        self.failed = True
+        logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
+        return result
 
 
 def layout_of(maps: Sequence[Tensor]) -> Layout | None:
