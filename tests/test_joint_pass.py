@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from benchmarks.measure import operators
 from lightning_centernet import GenericLoss, UserError, generic_loss, standard_heads
@@ -94,17 +95,19 @@ def said_in(caplog):
 
 @pytest.mark.parametrize("heads", [NUSCENES, POSE], ids=["nuscenes", "pose"])
 def test_same_numbers(heads, joint, monkeypatch, caplog):
+    counters.clear()
     with caplog.at_level(logging.INFO):
-        example = Example(heads)
+        example = Example(heads, batch_size=5)
         for _ in range(2):  # gradients of the backward pass, then of the forward pass
             assert_same(example, monkeypatch)
-        example = Example(heads, seed=1, batch_size=3, grid=(16, 8))  # must not compile again
+        example = Example(heads, seed=1, batch_size=3, grid=(24, 16))  # must not compile again
         with torch.no_grad():
             example.outputs["hm"].mul_(20)  # beyond the limits only derivatives that were written by hand are not zero
         assert_same(example, monkeypatch)
         assert (example.outputs["hm"].abs() > 10).any()
     assert joint.compiled.compiled
     assert not joint.compiled.failed
+    assert counters["stats"]["unique_graphs"] == 1
     assert said_in(caplog) == ["compiling the loss of all heads, once; this can take half a minute"]
 
 
@@ -115,13 +118,12 @@ def test_halves_that_lie_channels_last(dtype, joint, monkeypatch):
     assert not joint.compiled.failed
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_halves_from_one_end_to_the_other(dtype, joint):
+def test_halves_from_one_end_to_the_other(joint):
     """What the operators give for the same numbers in float32."""
-    example = Example(NUSCENES, dtype=dtype)
+    example = Example(NUSCENES, dtype=torch.float16)
     for output in example.outputs.values():
         shuffled = torch.randperm(output.numel(), generator=torch.Generator().manual_seed(0))
-        output.data = torch.linspace(-50, 50, output.numel())[shuffled].view_as(output).to(dtype)
+        output.data = torch.linspace(-50, 50, output.numel())[shuffled].view_as(output).half()
     stats, gradients = example.gradients()
     joint.compiled.failed = True
     example.outputs = {name: output.detach().float().requires_grad_() for name, output in example.outputs.items()}
@@ -129,7 +131,7 @@ def test_halves_from_one_end_to_the_other(dtype, joint):
     joint.compiled.failed = False
     assert joint.compiled.compiled
     torch.testing.assert_close(stats, expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(gradients, {name: each.to(dtype) for name, each in exact.items()})
+    torch.testing.assert_close(gradients, {name: each.half() for name, each in exact.items()})
 
 
 def test_gradients_of_easy_cells_survive_in_float16(joint):
@@ -157,7 +159,7 @@ def test_many_equal_cells(joint, monkeypatch):
     assert not joint.compiled.failed
 
 
-@pytest.mark.parametrize("heads", [MOT, NUSCENES, POSE], ids=["mot", "nuscenes", "pose"])
+@pytest.mark.parametrize("heads", [MOT, NUSCENES], ids=["mot", "nuscenes"])
 def test_memory_and_operators(heads, joint):
     step, outputs = rival(heads, batch_size=4, grid=(64, 80), objects=5, slots=8)
     assert_small(step, outputs)

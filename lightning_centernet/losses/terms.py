@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias, cast
@@ -47,7 +47,7 @@ class Term:
     """An elementwise loss at the objects, averaged over what is labelled; terms of equal losses are computed together.
 
     Attributes:
-        loss: compares predictions with targets, number by number; equal ones must have one hash.
+        loss: compares predictions with targets, number by number.
         prediction: (B, N, D).
         target: (B, N, D).
         weight: (B, N, D) or (B, N, 1); 0 where nothing is labelled.
@@ -118,13 +118,23 @@ def _mean(each: Contribution) -> Tensor:
 
 def _alike(contributions: Sequence[tuple[int, Contribution]]) -> list[list[tuple[int, Contribution]]]:
     """Put together what is computed together."""
-    groups: dict[Hashable, list[tuple[int, Contribution]]] = {}
+    groups: list[list[tuple[int, Contribution]]] = []
     for head, each in contributions:
-        key: Hashable = len(groups)
-        if isinstance(each, Term):
-            key = (each.loss, each.prediction.shape[:2], each.prediction.dtype)
-        groups[key] = [*groups.get(key, ()), (head, each)]
-    return list(groups.values())
+        for group in groups:
+            if _fit(group[0][1], each):
+                group.append((head, each))
+                break
+        else:
+            groups.append([(head, each)])
+    return groups
+
+
+def _fit(one: Contribution, other: Contribution) -> bool:
+    if isinstance(one, Ratio) or isinstance(other, Ratio):
+        return False
+    same = one.loss == other.loss and one.prediction.dtype == other.prediction.dtype
+    # No hash of the sizes: for that a compiler would take them for constants, and compile anew for each batch size.
+    return same and one.prediction.shape[:2] == other.prediction.shape[:2]
 
 
 def _sums(group: Sequence[Contribution]) -> tuple[Tensor, Tensor]:
