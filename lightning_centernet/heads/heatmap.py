@@ -16,13 +16,7 @@ from lightning_centernet.geometry.gaussian import draw_gaussians, gaussian_radiu
 from lightning_centernet.geometry.regions import fill_boxes
 from lightning_centernet.heads.objects import Objects
 from lightning_centernet.heads.spec import Head, Location, mean_probability, require_images, target
-from lightning_centernet.losses import (
-    Contribution,
-    FocalLoss,
-    Listed,
-    l2_loss,
-    quality_focal_ratio,
-)
+from lightning_centernet.losses import Contribution, FocalLoss, Listed, l2_loss, quality_focal_ratio
 from lightning_centernet.losses.in_blocks import sum_over_map
 from lightning_centernet.types import Batch, Tensors
 

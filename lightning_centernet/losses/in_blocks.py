@@ -31,10 +31,10 @@ def sum_over_map(function: Summed, logits: Tensor, heatmap: Tensor, listed: List
     """
     maps = Maps(logits, heatmap, listed)
     maps.require_one_shape()
-    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if plain or logits.numel() <= kernel.BLOCK or any(each.requires_grad for each in (heatmap, *(listed or ()))):
+    targets = (heatmap, *(listed or ()))
+    if kernel.traced() or logits.numel() <= kernel.BLOCK or any(each.requires_grad for each in targets):
         return _whole(function, maps)
-    return cast("Tensor", _InBlocks.apply(function, logits, heatmap, *(listed or ())))
+    return cast("Tensor", _InBlocks.apply(function, logits, *targets))
 
 
 class _InBlocks(torch.autograd.Function):

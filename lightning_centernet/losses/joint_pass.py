@@ -60,11 +60,8 @@ class JointPass:
         wanted = torch.is_grad_enabled() and any(output.requires_grad for output in outputs)
         if not wanted or not kernel.KNOWS_DERIVATIVES or any(values.requires_grad for values in targets.values()):
             return False
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            return False
-        if torch._C._autograd._top_saved_tensors_default_hooks(
-            False
-        ):  # as of a checkpoint; `vjp` cannot be used in one
+        # `vjp` cannot be used under hooks for saved tensors, as of a checkpoint.
+        if kernel.traced() or torch._C._autograd._top_saved_tensors_default_hooks(False):
             return False
         too_large = outputs[0].device.type == "cpu" and max(output.numel() for output in outputs) >= TOO_LARGE
         return not too_large and self.compiled.pays(outputs)

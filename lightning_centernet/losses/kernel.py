@@ -55,12 +55,13 @@ class CompiledOnce:
         """Call the function."""
         if not self.pays(maps):
             return self.function(maps, *arguments)
-        if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        if self.compiled is None and os.environ.get("TORCH_COMPILE_DISABLE") == "1":
             return self._stay(maps, arguments, "TORCH_COMPILE_DISABLE=1 is set")
         try:
             if self.compiled is None:
                 logger.info("compiling %s, once; this can take half a minute", self.name)
-                self.compiled = torch.compile(self.function, dynamic=True, options={**OPTIONS})  # which loses some
+                # A copy, for `torch.compile` takes some of the options out.
+                self.compiled = torch.compile(self.function, dynamic=True, options={**OPTIONS})
             return self.compiled(maps, *arguments)
         except (torch.OutOfMemoryError, MemoryError, UserError):
             raise
@@ -72,6 +73,11 @@ class CompiledOnce:
         self.failed = True
         logger.info("%s stays uncompiled, slower and with the same results: %s", self.name, reason)
         return result
+
+
+def traced() -> bool:
+    """Tell if a compiler or `torch.func` looks at each operator, and so needs plain ones."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def layout_of(maps: Sequence[Tensor]) -> Layout | None:
